@@ -1,2 +1,45 @@
-//! xtask
-fn main() {}
+//! The project's chores, one command each: `cargo xtask test|tidy|bench|fuzz`.
+//!
+//! Not here: anything that a user of `ms` needs. Each chore installs what it needs by package
+//! name, and says what it installs.
+
+mod bench;
+mod fuzz;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test            installs what the tests need and runs them all
+cargo xtask test --quick    without the browser
+cargo xtask tidy            house rules: dependencies between crates, module heads, leftovers
+cargo xtask bench up|edge   measures against what a user would otherwise pick
+cargo xtask fuzz [SECONDS]  every parser of outside bytes on random and mutated input";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test"] => test::run(test::Scope::All),
+        ["test", "--quick"] => test::run(test::Scope::NoBrowser),
+        ["tidy"] => tidy::run(),
+        ["bench", what, rest @ ..] => bench::run(what, rest),
+        ["fuzz"] => fuzz::run(60),
+        ["fuzz", seconds] if seconds.parse::<u64>().is_ok() => {
+            fuzz::run(seconds.parse().unwrap_or(60))
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

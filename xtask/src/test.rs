@@ -1,0 +1,72 @@
+//! `cargo xtask test`: installs what the tests need and runs them all, the same for people and CI.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::{fuzz, run, tidy};
+
+/// How much to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Everything.
+    All,
+    /// Everything but the browser tests.
+    NoBrowser,
+}
+
+type Step = (&'static str, fn() -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("format", || run::cargo(&["fmt", "--all", "--check"])),
+    ("tidy", tidy::run),
+    ("lints", || {
+        run::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    }),
+    ("tests", || {
+        // The programs that end-to-end tests run: the engine and the example's services.
+        run::cargo(&["build", "--quiet", "--package", "ms", "--package", "arcade"])?;
+        run::cargo(&["test", "--quiet", "--workspace", "--no-fail-fast"])
+    }),
+    ("fuzz smoke", || fuzz::run(5)),
+];
+
+pub(crate) fn run(scope: Scope) -> Result<()> {
+    let mut steps = STEPS.to_vec();
+    if scope == Scope::All {
+        steps.push(("browser", browser));
+    }
+    let mut failed = Vec::new();
+    for (name, step) in &steps {
+        eprintln!("\n== {name}");
+        if let Err(error) = step() {
+            eprintln!("== {name} failed: {error:#}");
+            failed.push(*name);
+        }
+    }
+    eprintln!(
+        "\n== {} steps, failed: {}",
+        steps.len(),
+        if failed.is_empty() { "none".to_owned() } else { failed.join(", ") }
+    );
+    eprintln!("{} passed, {} failed", steps.len() - failed.len(), failed.len());
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+/// The console in a real browser.
+fn browser() -> Result<()> {
+    run::need("chromium", &["chromium"])?;
+    run::need("npm", &["nodejs", "npm"])?;
+    let dir = run::root().join("crates/console/web/test");
+    let install = || run::run_in(&dir, "npm", &["ci", "--no-audit", "--no-fund"]);
+    // A registry may be slow to answer once; a second try costs little.
+    install()
+        .or_else(|_| {
+            std::thread::sleep(Duration::from_secs(5));
+            install()
+        })
+        .context("cannot install the browser tests' packages")?;
+    run::cargo(&["build", "--quiet", "--package", "console", "--examples"])?;
+    run::run_in(&dir, "npm", &["test", "--silent"])
+}
