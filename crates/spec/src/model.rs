@@ -1,0 +1,309 @@
+//! The typed model: what a Compose file means after everything in it is resolved.
+//!
+//! Not here: how it was written. Paths are absolute, variables are filled in, short forms are
+//! spelled out. It is stored as JSON in a release and sent over HTTP, so every type reads back
+//! what it writes. Places stay, so that later findings can point into the file; they take part in
+//! `==`, so compare definitions with `diff`, which ignores them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::{Place, ServiceName};
+use serde::{Deserialize, Serialize};
+
+mod rollout;
+
+pub use rollout::{
+    Balance, Extension, FailureAction, Limits, Part, PortProtocols, Protocol, Restart,
+    UpdateConfig, UpdateOrder,
+};
+
+/// One Compose file's services under one name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct App {
+    /// Name of the app: lower case letters, digits, `-` and `_`.
+    pub name: String,
+    /// The folder that relative paths start from; absolute.
+    pub project_dir: PathBuf,
+    /// The files that it was read from, in order.
+    pub files: Vec<PathBuf>,
+    /// The services that are active: those without a profile and those that a profile, or the
+    /// command line, switched on.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Named volumes, by their name in the file.
+    pub volumes: BTreeMap<String, VolumeDef>,
+}
+
+/// One service, resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// The image that the file names. Beside `native: true` it is for Docker's eyes only.
+    pub image: Option<String>,
+    /// How to build it, when the file says so.
+    pub build: Option<Build>,
+    /// Replaces the image's CMD. `None` keeps it; an empty list clears it.
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's ENTRYPOINT, and with it its CMD. An empty list clears both.
+    pub entrypoint: Option<Vec<String>>,
+    /// Its environment, `env_file` included.
+    pub environment: BTreeMap<String, String>,
+    /// Where it starts. Inside a built image this is a path of the image; natively a relative one
+    /// has been made absolute from the project folder.
+    pub working_dir: Option<PathBuf>,
+    /// User, or `user:group`, by name or number.
+    pub user: Option<String>,
+    /// Host name that it sees.
+    pub hostname: Option<String>,
+    /// Ports that the host publishes.
+    pub ports: Vec<Port>,
+    /// Ports that only other services reach.
+    pub expose: Vec<(u16, PortKind)>,
+    /// What is mounted, ordered as written.
+    pub volumes: Vec<Mount>,
+    /// What must be there before it.
+    pub depends_on: Vec<Dependency>,
+    /// How to tell that it is healthy; `None` says nothing, so the image's own may hold.
+    pub healthcheck: Option<Healthcheck>,
+    /// What happens when it ends.
+    pub restart: Restart,
+    /// Signal that asks it to stop, such as `SIGTERM`; `None` is the image's, else SIGTERM.
+    pub stop_signal: Option<String>,
+    /// How long it may take to stop before it is killed.
+    #[serde(with = "crate::duration")]
+    pub stop_grace_period: Duration,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How many instances are wanted.
+    pub replicas: u32,
+    /// How a new release takes over.
+    pub update: UpdateConfig,
+    /// What it may use at most.
+    pub limits: Limits,
+    /// The file asks for an init process. There always is one; this is what was said.
+    pub init: bool,
+    /// Profiles that it belongs to; empty means always.
+    pub profiles: BTreeSet<String>,
+    /// `x-mainspring`.
+    pub extension: Extension,
+    /// The part that stands in for its image.
+    pub stand_in: Option<Part>,
+    /// Where it is defined.
+    pub place: Place,
+}
+
+impl Service {
+    /// What the file says that `port` speaks; `None` leaves it to be detected.
+    pub fn protocol(&self, port: u16) -> Option<Protocol> {
+        let said = match &self.extension.protocol {
+            Some(PortProtocols::All(protocol)) => Some(*protocol),
+            Some(PortProtocols::Each(by_port)) => by_port.get(&port).copied(),
+            None => None,
+        };
+        said.or_else(|| {
+            let mut ports = self.ports.iter().filter(|p| p.target == port);
+            ports.find_map(Port::protocol_hint)
+        })
+    }
+
+    /// Every TCP port that others may call: published and exposed, without repeats.
+    pub fn tcp_ports(&self) -> BTreeSet<u16> {
+        let published = self.ports.iter().map(|p| (p.target, p.protocol));
+        let all = published.chain(self.expose.iter().copied());
+        all.filter(|(_, kind)| *kind == PortKind::Tcp).map(|(port, _)| port).collect()
+    }
+}
+
+/// How to build a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// The folder that COPY reads from; absolute.
+    pub context: PathBuf,
+    /// The Dockerfile; absolute. Not read when `dockerfile_inline` is there.
+    pub dockerfile: PathBuf,
+    /// The Dockerfile's text, when it stands in the Compose file.
+    pub dockerfile_inline: Option<String>,
+    /// The stage that is wanted; `None` is the last.
+    pub target: Option<String>,
+    /// Values of ARG.
+    pub args: BTreeMap<String, String>,
+    /// Where `build` stands.
+    pub place: Place,
+}
+
+/// Transport of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortKind {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// One published port; ranges are spelled out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The host's address to listen on; `None` means what the engine's default is.
+    pub host_ip: Option<IpAddr>,
+    /// The host's port; `None` means any free one.
+    pub published: Option<u16>,
+    /// The port that the service listens on.
+    pub target: u16,
+    /// Transport.
+    pub protocol: PortKind,
+    /// What is spoken, as the file says: `http`, `h2c`, …
+    pub app_protocol: Option<String>,
+    /// Name of the port, as the file says.
+    pub name: Option<String>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl Port {
+    /// What `app_protocol`, or else the port's name, says that is spoken: the name is a protocol or
+    /// begins with one and a dash, as in `http-admin`.
+    pub fn protocol_hint(&self) -> Option<Protocol> {
+        let named = |text: &str| {
+            let first = text.split('-').next().unwrap_or_default().to_ascii_lowercase();
+            match first.as_str() {
+                "http" | "http1" | "http2" | "h2c" | "ws" | "grpc" => Some(Protocol::Http),
+                "tcp" | "tls" | "https" | "redis" | "kafka" | "mysql" | "postgres"
+                | "postgresql" | "mongo" | "mongodb" | "amqp" => Some(Protocol::Tcp),
+                _ => None,
+            }
+        };
+        let said = self.app_protocol.as_deref().and_then(named);
+        said.or_else(|| self.name.as_deref().and_then(named))
+    }
+}
+
+/// Something mounted into a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What is mounted.
+    pub kind: MountKind,
+    /// Where the service sees it; absolute.
+    pub target: PathBuf,
+    /// The service may only read it.
+    pub read_only: bool,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountKind {
+    /// A file or folder of the host.
+    Bind {
+        /// Its path; absolute.
+        source: PathBuf,
+        /// Make a folder when there is nothing.
+        create_host_path: bool,
+    },
+    /// A volume of the app, a key of [`App::volumes`].
+    Named {
+        /// Its name in the file.
+        name: String,
+    },
+    /// A volume of the instance's own.
+    Anonymous,
+    /// Memory.
+    Tmpfs {
+        /// Most that it may hold, in bytes.
+        size_bytes: Option<u64>,
+        /// Permission bits of its root.
+        mode: Option<u32>,
+    },
+}
+
+/// A named volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeDef {
+    /// Its name outside the file: `app_key` unless the file says another.
+    pub name: String,
+    /// It is made by somebody else and must be there already.
+    pub external: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where it is defined.
+    pub place: Place,
+}
+
+/// What a service waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The service waited for.
+    pub service: ServiceName,
+    /// What must be true of it.
+    pub condition: Condition,
+    /// It must be there; else its absence is only a warning.
+    pub required: bool,
+    /// Restart with it when it is restarted by hand.
+    pub restart: bool,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What must be true of a dependency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// It runs.
+    ServiceStarted,
+    /// Its health check passes.
+    ServiceHealthy,
+    /// It ended with exit code 0.
+    ServiceCompletedSuccessfully,
+}
+
+/// How to tell that a service is healthy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthcheck {
+    /// What to run.
+    pub test: Test,
+    /// Time between two checks.
+    #[serde(with = "crate::duration")]
+    pub interval: Duration,
+    /// How long one check may take.
+    #[serde(with = "crate::duration")]
+    pub timeout: Duration,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+    /// Time after the start in which failures do not count.
+    #[serde(with = "crate::duration")]
+    pub start_period: Duration,
+    /// Time between two checks in the start period.
+    #[serde(with = "crate::duration")]
+    pub start_interval: Duration,
+}
+
+impl Default for Healthcheck {
+    /// Compose's defaults, and no test.
+    fn default() -> Healthcheck {
+        Healthcheck {
+            test: Test::None,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
+            retries: 3,
+            start_period: Duration::ZERO,
+            start_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What a health check runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// A program and its arguments.
+    Exec(Vec<String>),
+    /// A line for `/bin/sh -c`.
+    Shell(String),
+    /// Nothing: the check is off, the image's own too.
+    None,
+}
