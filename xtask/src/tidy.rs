@@ -18,7 +18,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("telemetry", &["base"]),
     ("console", &["net", "base"]),
     ("ms", &["agent", "base", "console", "control", "edge", "net", "spec", "telemetry"]),
-    ("xtask", &["spec", "edge", "telemetry"]),
+    ("xtask", &[]),
     ("arcade", &[]),
 ];
 
