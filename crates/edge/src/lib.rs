@@ -1,1 +1,20 @@
-//! edge
+//! The edge: accepts the traffic of services and sends each request to one of their instances.
+//!
+//! Not here: what a service is, which instances are healthy, and why. The edge is told through a
+//! watch of [`RouteTable`] and tells back through a watch of [`EdgeStatus`].
+//!
+//! Invariants: a request is forwarded only when it has exactly one reading; a request is sent to
+//! an endpoint only while the table in force says that it is ready; no request allocates once its
+//! connection is warm; every wait has a limit.
+
+mod config;
+mod edge;
+mod status;
+mod table;
+
+pub use config::{EdgeConfig, Limits};
+pub use edge::{Edge, EdgeError};
+pub use status::{BindProblem, EdgeStatus};
+pub use table::{
+    Balance, Endpoint, EndpointAddress, EndpointState, Listener, Protocol, RouteTable, Upstream,
+};

@@ -1,1 +1,19 @@
-//! net
+//! Where connections enter: listeners, sessions, connection limits and drain.
+//!
+//! Not here: any protocol, and what a connection is for. TLS and credentials will live here.
+//!
+//! Vocabulary: [`bind_tcp`] and [`bind_unix`] make listeners or say who is in the way,
+//! [`Session`] accounts for one accepted connection, [`ConnectionLimit`] bounds how many there
+//! are, [`drain`] ends them in good order.
+
+mod bind;
+mod drain;
+mod holder;
+mod limit;
+mod session;
+
+pub use bind::{BindError, TcpBind, bind_tcp, bind_unix};
+pub use drain::{Drain, DrainTrigger, drain};
+pub use holder::{Holder, holder_of};
+pub use limit::{ConnectionLimit, ConnectionPermit};
+pub use session::{Outcome, Session, SessionId};

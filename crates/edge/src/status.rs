@@ -1,0 +1,26 @@
+//! What the edge says about itself: which table is in force, what is bound, what is under way.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use base::InstanceId;
+pub use net::BindError as BindProblem;
+
+/// The state of the edge after a change of it.
+///
+/// The promise that a drain rests on: once `version` is at least V, no thread sends a new request
+/// or connection to an endpoint that table V lacks or marks as draining, and `inflight` was read
+/// after that. So when `version >= V` and such an instance has nothing in `inflight`, nothing is
+/// on its way to it and nothing will be, until a later table makes it ready again.
+///
+/// The counts of leaving instances are published when they reach zero, those of other instances
+/// only along with other changes: [`crate::Edge::inflight`] reads the present number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgeStatus {
+    /// Every thread has applied this table.
+    pub version: u64,
+    /// Listeners of the newest table: bound, or why not (binding is retried).
+    pub listeners: BTreeMap<SocketAddr, Result<(), BindProblem>>,
+    /// Requests and connections under way, by instance; an instance with none is absent.
+    pub inflight: BTreeMap<InstanceId, u32>,
+}
