@@ -366,3 +366,47 @@ pub struct Accepted {
     /// Things worth knowing that do not stop it.
     pub warnings: Vec<Problem>,
 }
+
+/// One message of the live stream: what a topic shows now, or what came since.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveMessage {
+    /// The topic as it was asked for: `overview`, `service:NAME`, `events` or `logs:QUERY`.
+    pub topic: String,
+    /// What it carries.
+    #[serde(flatten)]
+    pub body: LiveBody,
+}
+
+/// What a live message carries, by `kind`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind", content = "data")]
+pub enum LiveBody {
+    /// The overview as it is now.
+    Overview(Overview),
+    /// The service as it is now, `null` when there is none of that name.
+    Service(Option<Box<ServiceDetail>>),
+    /// Events since the last message.
+    Events(LiveEvents),
+    /// Log lines since the last message.
+    Logs(LiveLogs),
+}
+
+/// Events of a live stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveEvents {
+    /// These replace what was seen before: the first message, or another engine's events.
+    pub fresh: bool,
+    /// The events, oldest first.
+    pub events: Vec<EventView>,
+}
+
+/// Log lines of a live stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveLogs {
+    /// These are the newest lines so far, up to now; later messages carry what follows them.
+    pub fresh: bool,
+    /// The lines, oldest first.
+    pub lines: Vec<LogLine>,
+    /// Lines that came too fast for a browser and were left out before these.
+    pub skipped: u64,
+}

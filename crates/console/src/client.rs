@@ -1,0 +1,289 @@
+//! The other end of the API, for the command line: typed requests over the engine's Unix socket.
+//!
+//! Not here: how answers are shown. Each request has a connection of its own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base::Problem;
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+use crate::query;
+use crate::wire::{
+    Accepted, Chart, ChartQuery, Command, EventView, LiveMessage, LogLine, LogPage, LogQuery,
+    Overview, ServiceDetail, Status,
+};
+
+/// How long the engine may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The largest answer, and the longest line of a stream.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens on the socket: no engine runs there.
+    #[error("no engine answers at {}", socket.display())]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// Why it could not be opened.
+        source: io::Error,
+    },
+    /// The engine refused, and says why.
+    #[error("{0}")]
+    Refused(Problem),
+    /// The engine went away, or answered something else than its API says.
+    #[error("the engine's answer is broken: {0}")]
+    Broken(String),
+}
+
+impl ClientError {
+    fn broken(error: impl std::fmt::Display) -> ClientError {
+        ClientError::Broken(error.to_string())
+    }
+}
+
+/// Asks one engine.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client of the engine that listens on this socket. Connects at each request.
+    pub fn new(socket: impl Into<PathBuf>) -> Client {
+        Client { socket: socket.into() }
+    }
+
+    /// The socket that it asks.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The engine itself.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/api/status").await
+    }
+
+    /// Services and calls.
+    pub async fn overview(&self) -> Result<Overview, ClientError> {
+        self.get("/api/overview").await
+    }
+
+    /// One service; refused with `not-found` when there is none of that name.
+    pub async fn service(&self, name: &str) -> Result<ServiceDetail, ClientError> {
+        self.get(&format!("/api/services/{}", query::encode(name))).await
+    }
+
+    /// Events after `after`, oldest first; the newest ones when `after` is 0.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<EventView>, ClientError> {
+        self.get(&format!("/api/events?after={after}&limit={limit}")).await
+    }
+
+    /// A chart from the metric history.
+    pub async fn chart(&self, chart: &ChartQuery) -> Result<Chart, ClientError> {
+        let mut pairs = vec![("chart", chart.chart.clone())];
+        pairs.extend(chart.service.iter().map(|service| ("service", service.to_string())));
+        pairs.extend(chart.seconds.iter().map(|seconds| ("seconds", seconds.to_string())));
+        self.get(&format!("/api/chart?{}", query::write(pairs))).await
+    }
+
+    /// Lines already written.
+    pub async fn logs(&self, logs: &LogQuery) -> Result<LogPage, ClientError> {
+        self.get(&format!("/api/logs?{}", query::write_log_query(logs))).await
+    }
+
+    /// Lines already written (`limit`, none when it is 0), then lines as they come.
+    pub async fn follow_logs(&self, logs: &LogQuery) -> Result<LogStream, ClientError> {
+        let path = format!("/api/logs/follow?{}", query::write_log_query(logs));
+        Ok(LogStream(self.stream(&path).await?))
+    }
+
+    /// What these topics show, as it changes: `overview`, `service:NAME`, `events`.
+    pub async fn live(&self, topics: &[&str]) -> Result<LiveStream, ClientError> {
+        let path = format!("/api/live?topics={}", query::encode(&topics.join(",")));
+        Ok(LiveStream(self.stream(&path).await?))
+    }
+
+    /// Asks the engine to do something; returns when it accepted, not when it is done.
+    pub async fn command(&self, command: &Command) -> Result<Accepted, ClientError> {
+        let body = serde_json::to_vec(command).map_err(ClientError::broken)?;
+        self.read(Method::POST, "/api/commands", body).await
+    }
+
+    /// Every metric in the Prometheus text format.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let body = self.whole(Method::GET, "/metrics", Vec::new()).await?;
+        String::from_utf8(body.to_vec()).map_err(ClientError::broken)
+    }
+
+    /// Any path of the API whose answer is a `T`.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.read(Method::GET, path, Vec::new()).await
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        let body = self.whole(method, path, body).await?;
+        serde_json::from_slice(&body).map_err(ClientError::broken)
+    }
+
+    async fn whole(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
+        let (response, _connection) = self.send(method, path, body).await?;
+        collect(response).await
+    }
+
+    async fn stream(&self, path: &str) -> Result<Lines, ClientError> {
+        let (response, connection) = self.send(Method::GET, path, Vec::new()).await?;
+        let body = response.into_body();
+        Ok(Lines { body, buffer: Vec::new(), read: 0, ended: false, _connection: connection })
+    }
+
+    /// Sends a request and waits for the head of its answer; a refusal becomes an error.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(Response<Incoming>, JoinSet<()>), ClientError> {
+        let unreachable = |source| ClientError::Unreachable { socket: self.socket.clone(), source };
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            // A broken connection shows as an error of the request or of its body.
+            let _ = connection.await;
+        });
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::<Bytes>::from(body))
+            .map_err(ClientError::broken)?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request)).await;
+        let response = answer
+            .map_err(|_| ClientError::broken("nothing came for a minute"))?
+            .map_err(ClientError::broken)?;
+        if response.status().is_success() {
+            return Ok((response, task));
+        }
+        let status = response.status();
+        let body = collect(response).await?;
+        Err(match serde_json::from_slice(&body) {
+            Ok(problem) => ClientError::Refused(problem),
+            Err(_) => ClientError::Broken(format!("status {status}")),
+        })
+    }
+}
+
+async fn collect(response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+    let body = tokio::time::timeout(ANSWER_TIMEOUT, body).await;
+    let body = body.map_err(|_| ClientError::broken("it did not end within a minute"))?;
+    body.map(|body| body.to_bytes()).map_err(|error| match error.is::<LengthLimitError>() {
+        true => ClientError::broken("it is larger than 64 MiB"),
+        false => ClientError::broken(error),
+    })
+}
+
+/// Log lines as they come. Dropping it ends the request.
+#[derive(Debug)]
+pub struct LogStream(Lines);
+
+impl LogStream {
+    /// The next line; `None` when the engine ended the stream, as it does when it shuts down.
+    pub async fn next(&mut self) -> Option<Result<LogLine, ClientError>> {
+        loop {
+            match self.0.next().await? {
+                Ok(line) if line.is_empty() => {}
+                Ok(line) => return Some(parse(&line)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Live messages as they come. Dropping it ends the request.
+#[derive(Debug)]
+pub struct LiveStream(Lines);
+
+impl LiveStream {
+    /// The next message; `None` when the engine ended the stream, as it does when it shuts down.
+    pub async fn next(&mut self) -> Option<Result<LiveMessage, ClientError>> {
+        loop {
+            match self.0.next().await? {
+                // The server writes each message as one `data:` line.
+                Ok(line) => match line.strip_prefix(b"data: ") {
+                    Some(data) => return Some(parse(data)),
+                    None => {}
+                },
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(line).map_err(ClientError::broken)
+}
+
+#[derive(Debug)]
+struct Lines {
+    body: Incoming,
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that are known to hold no line end.
+    read: usize,
+    ended: bool,
+    _connection: JoinSet<()>,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Option<Result<Vec<u8>, ClientError>> {
+        loop {
+            let found = self.buffer[self.read..].iter().position(|byte| *byte == b'\n');
+            if let Some(at) = found {
+                let rest = self.buffer.split_off(self.read + at + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                line.pop();
+                self.read = 0;
+                return Some(Ok(line));
+            }
+            self.read = self.buffer.len();
+            if self.ended {
+                return None;
+            }
+            if self.read > ANSWER_BYTES_MAX {
+                self.ended = true;
+                return Some(Err(ClientError::broken("a line is longer than 64 MiB")));
+            }
+            match self.body.frame().await {
+                None => self.ended = true,
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.buffer.extend_from_slice(data);
+                    }
+                }
+                Some(Err(error)) => {
+                    self.ended = true;
+                    return Some(Err(ClientError::broken(error)));
+                }
+            }
+        }
+    }
+}
