@@ -1,0 +1,120 @@
+//! What `step` is told: commands of people, observations of agent and edge, and the time.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use base::{InstanceId, ServiceName, UnixNanos};
+
+use crate::record::Exit;
+
+/// Something to react to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A person asked for something. Refused commands (see `check`) change nothing.
+    Command(Command),
+    /// What agent and edge report now: always the whole picture, never a difference.
+    Observed(Observation),
+    /// Time has passed; see `Action::WakeAt`.
+    Tick,
+}
+
+/// What a person asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Make the app what this model says.
+    Up {
+        /// The resolved model.
+        app: Box<spec::App>,
+        /// Only these and what they depend on; all when empty, and then services that the model
+        /// lacks go away.
+        services: Vec<ServiceName>,
+        /// A new release of each even if nothing changed.
+        recreate: bool,
+        /// What was prepared for each service; see `Release::prepared`. A missing one is `null`.
+        prepared: BTreeMap<ServiceName, serde_json::Value>,
+    },
+    /// Stop everything and forget the app.
+    Down,
+    /// Stop these, all when empty, until they are started again.
+    Stop {
+        /// Their names.
+        services: Vec<ServiceName>,
+    },
+    /// Start these again, all when empty: stopped ones, and instances that ended.
+    Start {
+        /// Their names.
+        services: Vec<ServiceName>,
+    },
+    /// Replace every instance of these, all when empty, by a fresh one of the same release.
+    Restart {
+        /// Their names.
+        services: Vec<ServiceName>,
+    },
+    /// Run this many instances.
+    Scale {
+        /// The service.
+        service: ServiceName,
+        /// How many.
+        replicas: u32,
+    },
+    /// Go back to an earlier release.
+    Rollback {
+        /// The service.
+        service: ServiceName,
+        /// Which; the newest one before the present that served when absent.
+        release: Option<u64>,
+    },
+}
+
+/// The world as agent and edge see it at one moment.
+///
+/// It lists every instance that the agent knows, those included whose start or stop is under way
+/// and those that have ended and were not removed yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// By name.
+    pub instances: BTreeMap<InstanceId, Reported>,
+    /// What the edge has applied.
+    pub edge: EdgeReport,
+}
+
+/// What the agent says of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// The attempt that was started, from the record that was given to the agent.
+    pub attempt: u32,
+    /// Its state.
+    pub state: ReportedState,
+    /// Last words of its health check; empty when there are none.
+    pub detail: String,
+    /// When its program was started.
+    pub started_at: Option<UnixNanos>,
+    /// The address that it holds.
+    pub address: Option<Ipv4Addr>,
+    /// The port that it was told to use.
+    pub port_env: Option<u16>,
+}
+
+/// The agent's word for an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportedState {
+    /// Its start is under way.
+    Launching,
+    /// Runs; its health is not known yet.
+    Running,
+    /// Runs and is healthy.
+    Healthy,
+    /// Runs and its health check fails.
+    Unhealthy,
+    /// Has ended, or could not be started.
+    Exited(Exit),
+}
+
+/// What the edge says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgeReport {
+    /// Every thread of the edge follows the plan of this version or a later one.
+    pub applied_version: u64,
+    /// Requests and connections under way; an absent instance has none.
+    pub inflight: BTreeMap<InstanceId, u32>,
+}

@@ -1,0 +1,138 @@
+//! Taking in an observation: what the agent saw becomes what the records say.
+//!
+//! Adoption is the ordinary case of this: after a restart of the engine the first observation
+//! meets the records of the engine before it. What runs and has a record is kept; what has a
+//! record and is gone has ended; what runs without a record is stopped.
+
+use std::sync::Arc;
+
+use base::InstanceId;
+
+use crate::event::{Observation, Reported, ReportedState};
+use crate::record::{Exit, InstanceRecord, Level, Phase, Then};
+use crate::supervise;
+use crate::why;
+use crate::work::Work;
+
+pub(crate) fn take_in(work: &mut Work, observation: &Observation) {
+    let first = work.state.observed.is_none();
+    work.state.observed = Some(Arc::new(observation.clone()));
+    if first {
+        adopt(work, observation);
+    }
+    for (id, reported) in &observation.instances {
+        let mine = work.state.instances.get(id).is_some_and(|r| r.attempt == reported.attempt);
+        if !mine {
+            stranger(work, id, reported);
+        }
+    }
+    let records: Vec<_> = work.state.instances.values().cloned().collect();
+    for record in records {
+        let reported = observation.instances.get(&record.id);
+        match reported.filter(|r| r.attempt == record.attempt) {
+            Some(reported) => seen(work, &record, reported),
+            None => missing(work, &record, reported.is_some()),
+        }
+    }
+    let instances = &work.state.instances;
+    let listed = &observation.instances;
+    let live = &mut work.state.live;
+    live.asked.retain(|id, _| instances.contains_key(id) || listed.contains_key(id));
+}
+
+fn adopt(work: &mut Work, observation: &Observation) {
+    let running = observation.instances.iter().filter(|(id, reported)| {
+        let known = work.state.instances.get(id).is_some_and(|r| r.attempt == reported.attempt);
+        known && !matches!(reported.state, ReportedState::Exited(_))
+    });
+    let names: Vec<_> = running.map(|(id, _)| id.to_string()).collect();
+    if !names.is_empty() {
+        let message = format!("found running and kept: {}", names.join(", "));
+        work.event(Level::Info, "instances-adopted", None, None, message);
+    }
+}
+
+/// An instance, or an earlier attempt of one, that no record explains.
+fn stranger(work: &mut Work, id: &InstanceId, reported: &Reported) {
+    let known = work.state.instances.get(id);
+    if !matches!(reported.state, ReportedState::Exited(_)) {
+        if work.ask_stop_unknown(id, reported.attempt) {
+            let message = format!("{id} runs without a record of it and is stopped");
+            work.tell(Level::Warn, "instance-unknown", id, message);
+        }
+    } else if known.is_none_or(|r| r.is_leaving() && !r.phase.is_live()) {
+        work.ask_remove(id, reported.attempt);
+    }
+}
+
+fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
+    let id = &record.id;
+    let now = work.now;
+    if !matches!(reported.state, ReportedState::Exited(_) | ReportedState::Launching) {
+        work.instance(id, |r| {
+            if r.started_at.is_none() {
+                r.started_at = reported.started_at.or(Some(now));
+            }
+            r.port_env = reported.port_env.or(r.port_env);
+        });
+    }
+    match &reported.state {
+        ReportedState::Launching | ReportedState::Running => {}
+        ReportedState::Healthy => {
+            let was_unhealthy = work.state.live.unhealthy_since.remove(id).is_some();
+            match record.phase {
+                Phase::Starting => {
+                    work.instance(id, |r| {
+                        r.phase = Phase::Healthy;
+                        r.healthy_at = Some(now);
+                        r.why.clear();
+                    });
+                    work.tell(Level::Info, "instance-healthy", id, format!("{id} is healthy"));
+                }
+                Phase::Healthy if was_unhealthy => {
+                    let message = format!("{id} is healthy again");
+                    work.tell(Level::Info, "instance-healthy", id, message);
+                }
+                _ => {}
+            }
+        }
+        ReportedState::Unhealthy => {
+            let watched = matches!(record.phase, Phase::Starting | Phase::Healthy);
+            if watched && !work.state.live.unhealthy_since.contains_key(id) {
+                work.state.live.unhealthy_since.insert(id.clone(), now);
+                let message =
+                    format!("{id} fails its health check{}", why::detail(&reported.detail));
+                work.tell(Level::Warn, "instance-unhealthy", id, message);
+            }
+        }
+        ReportedState::Exited(exit) if record.phase.is_live() => {
+            supervise::ended(work, id, exit);
+        }
+        ReportedState::Exited(_) if record.is_leaving() => work.ask_remove(id, record.attempt),
+        ReportedState::Exited(_) => {}
+    }
+}
+
+/// The agent does not list this attempt. `earlier` says that it lists another one.
+fn missing(work: &mut Work, record: &InstanceRecord, earlier: bool) {
+    let id = &record.id;
+    let lost = || Exit { at: work.now, lost: true, ..Exit::default() };
+    match record.phase {
+        Phase::Starting if record.started_at.is_none() && !earlier => work.ask_start(id),
+        // The earlier attempt has ended, or is being stopped as a stranger.
+        Phase::Starting if record.started_at.is_none() => {
+            let seen = work.state.observed.clone();
+            let ended = seen.and_then(|o| o.instances.get(id).map(|r| r.state.clone()));
+            if matches!(ended, Some(ReportedState::Exited(_))) {
+                work.ask_start(id);
+            }
+        }
+        Phase::Draining if record.then == Some(Then::Remove) && !earlier => work.forget(id),
+        Phase::Starting | Phase::Healthy | Phase::Unhealthy | Phase::Draining => {
+            let exit = lost();
+            supervise::ended(work, id, &exit);
+        }
+        Phase::Stopped | Phase::Failed if record.is_leaving() && !earlier => work.forget(id),
+        Phase::Pending | Phase::Stopped | Phase::Failed => {}
+    }
+}

@@ -1,0 +1,189 @@
+//! Keeping instances alive: exits, restart policies, back-off, and checks that keep failing.
+//!
+//! An instance whose health check fails gets no new requests while others of its service are
+//! healthy. When it stays so for as long again as it took to be called unhealthy (`retries` times
+//! `interval`, at least 5 s and at most 2 min; 30 s without a check of its own), it is drained
+//! and restarted in its slot, one instance of a service at a time; not with `restart: no`.
+
+use std::time::Duration;
+
+use base::{InstanceId, ServiceName};
+use spec::model::Restart;
+
+use crate::backoff;
+use crate::event::ReportedState;
+use crate::record::{Exit, InstanceRecord, Intent, Level, Phase, Then};
+use crate::why;
+use crate::work::Work;
+
+/// Patience with a failing check where the definition has none.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An attempt has ended: by itself, by our asking, or unseen.
+pub(crate) fn ended(work: &mut Work, id: &InstanceId, exit: &Exit) {
+    let Some(record) = work.state.instances.get(id).cloned() else { return };
+    work.state.live.unhealthy_since.remove(id);
+    let how = why::ended(exit);
+    match record.then {
+        Some(Then::Remove) => {
+            work.instance(id, |r| {
+                r.phase = Phase::Stopped;
+                r.last_exit = Some(exit.clone());
+            });
+            let message = format!("{id} {how} after it was asked to stop");
+            work.tell(Level::Info, "instance-stopped", id, message);
+            work.ask_remove(id, record.attempt);
+        }
+        Some(Then::Restart) => again(work, &record, exit, "restarts because it was unhealthy"),
+        None => by_policy(work, &record, exit),
+    }
+}
+
+fn by_policy(work: &mut Work, record: &InstanceRecord, exit: &Exit) {
+    let id = &record.id;
+    let service = work.state.services.get(record.service());
+    let wanted = service.is_some_and(|s| s.intent == Intent::Run);
+    let policy = policy(work, record);
+    let restarts = match policy {
+        Restart::No => false,
+        Restart::Always | Restart::UnlessStopped => true,
+        Restart::OnFailure { max_retries } => {
+            !exit.is_success() && max_retries.is_none_or(|max| record.restarts < max)
+        }
+    };
+    let how = why::ended(exit);
+    if wanted && restarts {
+        let level = if exit.is_success() { Level::Info } else { Level::Warn };
+        let message = format!("{id} {how}{}", why::lines(exit));
+        work.tell(level, "instance-exited", id, message);
+        return again(work, record, exit, &how);
+    }
+    let success = exit.is_success();
+    let after = match policy {
+        _ if success => "",
+        Restart::OnFailure { max_retries: Some(max) } if max > 0 => {
+            &*format!(" and was restarted {max} times, as often as `restart` allows")
+        }
+        Restart::No => " and `restart` is `no`",
+        _ => "",
+    };
+    work.instance(id, |r| {
+        r.phase = if success { Phase::Stopped } else { Phase::Failed };
+        r.why = format!("{how}{after}");
+        r.last_exit = Some(exit.clone());
+        if !success {
+            r.failures += 1;
+        }
+    });
+    let (level, kind) = match success {
+        true => (Level::Info, "instance-completed"),
+        false => (Level::Error, "instance-failed"),
+    };
+    work.tell(level, kind, id, format!("{id} {how}{after}{}", why::lines(exit)));
+}
+
+/// The next attempt in the same slot, after its back-off.
+fn again(work: &mut Work, record: &InstanceRecord, exit: &Exit, how: &str) {
+    let now = work.now;
+    let healthy_for = record.healthy_at.map(|at| now.since(at)).unwrap_or_default();
+    let failures =
+        if healthy_for >= backoff::HEALTHY_RUN { 1 } else { record.failures.saturating_add(1) };
+    let wait = backoff::wait(work.state.seed, &record.id, record.attempt, failures);
+    work.instance(&record.id, |r| {
+        r.restarts = r.restarts.saturating_add(1);
+        r.failures = failures;
+        r.last_exit = Some(exit.clone());
+        r.why = match failures {
+            1 => format!("{how}; starts again"),
+            n => format!(
+                "{how}, the {} failure in a row; starts again after {}",
+                why::ordinal(n),
+                base::units::show_duration(wait)
+            ),
+        };
+        next_attempt(r);
+        r.backoff_until = Some(now.plus(wait));
+    });
+}
+
+/// Makes a record that has ended ready for its next attempt.
+pub(crate) fn next_attempt(record: &mut InstanceRecord) {
+    record.attempt += 1;
+    record.phase = Phase::Pending;
+    record.then = None;
+    record.launched_at = None;
+    record.started_at = None;
+    record.healthy_at = None;
+    record.drain_until = None;
+    record.stop_at = None;
+    record.backoff_until = None;
+}
+
+/// Hands what waits and may start to the agent.
+pub(crate) fn launch(work: &mut Work) {
+    let Some(seen) = work.state.observed.clone() else { return };
+    let pending = work.state.instances.values().filter(|r| r.phase == Phase::Pending);
+    let pending: Vec<_> = pending.cloned().collect();
+    for record in pending {
+        let id = &record.id;
+        let wanted =
+            work.state.services.get(record.service()).is_some_and(|s| s.intent == Intent::Run);
+        // An earlier life of the same name has to end first.
+        let free =
+            seen.instances.get(id).is_none_or(|r| matches!(r.state, ReportedState::Exited(_)));
+        if !wanted || !free || !record.backoff_until.is_none_or(|at| work.due(at)) {
+            continue;
+        }
+        let now = work.now;
+        work.instance(id, |r| {
+            r.phase = Phase::Starting;
+            r.launched_at = Some(now);
+            r.backoff_until = None;
+        });
+        work.ask_start(id);
+    }
+}
+
+/// Restarts what has been unhealthy for too long.
+pub(crate) fn unhealthy(work: &mut Work, service: &ServiceName) {
+    if work.state.services.get(service).is_none_or(|s| s.intent != Intent::Run) {
+        return;
+    }
+    if work.state.instances_of(service).any(|r| r.then == Some(Then::Restart)) {
+        return;
+    }
+    let sick: Vec<_> = work
+        .state
+        .instances_of(service)
+        .filter(|r| r.then.is_none() && r.phase.is_live())
+        .filter_map(|r| Some((work.state.live.unhealthy_since.get(&r.id).copied()?, r.clone())))
+        .collect();
+    let mut sick: Vec<_> =
+        sick.into_iter().filter(|(_, r)| policy(work, r) != Restart::No).collect();
+    sick.sort_by_key(|(since, record)| (*since, record.id.slot()));
+    for (since, record) in sick {
+        let definition = work.state.release(service, record.release).map(|r| r.definition.clone());
+        let Some(definition) = definition else { continue };
+        if !work.due(since.plus(patience(&definition))) {
+            continue;
+        }
+        let unhealthy_for = base::units::show_duration(work.now.since(since));
+        let why = format!("its health check has failed for {unhealthy_for}: restarting");
+        work.tell(Level::Warn, "instance-restarting", &record.id, format!("{}: {why}", record.id));
+        work.leave(&record.id, Then::Restart, definition.stop_grace_period, &why);
+        return;
+    }
+}
+
+fn patience(definition: &spec::Service) -> Duration {
+    match &definition.healthcheck {
+        Some(check) => (check.interval.saturating_mul(check.retries.max(1)))
+            .clamp(Duration::from_secs(5), Duration::from_secs(120)),
+        None => PATIENCE,
+    }
+}
+
+fn policy(work: &Work, record: &InstanceRecord) -> Restart {
+    let release = work.state.release(record.service(), record.release);
+    release.map(|r| r.definition.restart).unwrap_or_default()
+}

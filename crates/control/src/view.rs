@@ -1,0 +1,281 @@
+//! How a service is, in one word and one sentence: pure functions over the state.
+//!
+//! Sentences do not mention how long something has lasted, so that they change only when the
+//! state does.
+
+use base::{ServiceName, UnixNanos};
+
+use crate::gate;
+use crate::record::{InstanceRecord, Intent, Level, Phase, RolloutKind, ServiceRecord, Then};
+use crate::state::State;
+use crate::why;
+use crate::work::Work;
+
+/// One word for how a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Waits for what it depends on.
+    Waiting,
+    /// Instances start and have not been healthy yet.
+    Starting,
+    /// As many healthy instances as wanted, on the wanted release.
+    Healthy,
+    /// A new release takes over.
+    Updating,
+    /// Serves, with fewer healthy instances than wanted, or after a release that did not make it.
+    Degraded,
+    /// Serves nothing: crashes, or was never healthy.
+    Failed,
+    /// Ran to its end with exit code 0 and is not restarted.
+    Completed,
+    /// Stopped on purpose or scaled to zero.
+    Stopped,
+}
+
+/// A service in one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: ServiceName,
+    /// How it is.
+    pub health: Health,
+    /// Why it is so, one sentence; empty when healthy.
+    pub why: String,
+    /// Instances wanted.
+    pub desired: u32,
+    /// Instances healthy now that do not leave.
+    pub healthy: u32,
+    /// Instances that exist, draining ones included, by slot.
+    pub instances: Vec<InstanceView>,
+    /// Release that takes traffic.
+    pub release: Option<u64>,
+    /// Release that is on its way in, when it is not `release`.
+    pub next_release: Option<u64>,
+    /// Newer release that did not make it.
+    pub failed_release: Option<u64>,
+    /// Restarts of its present instances.
+    pub restarts: u32,
+    /// Since when it has had this health, as far as this life of the engine knows.
+    pub since: UnixNanos,
+}
+
+/// An instance in one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceView {
+    /// The record.
+    pub record: std::sync::Arc<InstanceRecord>,
+    /// Where it stands, its present health included.
+    pub phase: Phase,
+    /// Why, one sentence; empty when healthy.
+    pub why: String,
+}
+
+/// Every service, by name.
+pub fn services(state: &State) -> Vec<ServiceView> {
+    state.services.keys().filter_map(|name| service(state, name)).collect()
+}
+
+/// One service.
+pub fn service(state: &State, name: &ServiceName) -> Option<ServiceView> {
+    let record = state.services.get(name)?;
+    let (health, why) = health(state, record);
+    let instances: Vec<_> = state.instances_of(name).map(|r| instance(state, r)).collect();
+    let since = state.live.health_since.get(name).map_or(record.created_at, |(_, at)| *at);
+    Some(ServiceView {
+        name: name.clone(),
+        health,
+        why,
+        desired: record.desired_replicas,
+        healthy: u32::try_from(healthy_count(state, name)).unwrap_or(u32::MAX),
+        restarts: instances.iter().map(|i| i.record.restarts).sum(),
+        instances,
+        release: record.release,
+        next_release: record.target,
+        failed_release: record.failed_release,
+        since,
+    })
+}
+
+/// One instance.
+pub fn instance(state: &State, record: &std::sync::Arc<InstanceRecord>) -> InstanceView {
+    let phase = state.phase(record);
+    let seen = state.observed.as_ref().and_then(|seen| seen.instances.get(&record.id));
+    let detail = seen.map(|r| why::detail(&r.detail)).unwrap_or_default();
+    let why = match phase {
+        Phase::Healthy => String::new(),
+        Phase::Unhealthy => format!("its health check fails{detail}"),
+        Phase::Starting if state.live.unhealthy_since.contains_key(&record.id) => {
+            format!("has not been healthy yet: its health check fails{detail}")
+        }
+        Phase::Starting if record.started_at.is_some() => {
+            format!("runs and is not healthy yet{detail}")
+        }
+        Phase::Starting => "is being started".to_owned(),
+        Phase::Draining if record.stop_at.is_some() => {
+            format!("{}; it was asked to stop", record.why)
+        }
+        Phase::Draining => format!("{}; it finishes what it has", record.why),
+        Phase::Pending | Phase::Stopped | Phase::Failed => record.why.clone(),
+    };
+    InstanceView { record: record.clone(), phase, why }
+}
+
+fn healthy_count(state: &State, name: &ServiceName) -> usize {
+    let of = state.instances_of(name);
+    of.filter(|r| state.phase(r) == Phase::Healthy && r.then.is_none()).count()
+}
+
+/// The word and the sentence.
+pub(crate) fn health(state: &State, service: &ServiceRecord) -> (Health, String) {
+    let name = &service.name;
+    let live = state.instances_of(name).filter(|r| r.phase.is_live()).count();
+    let stopped = |why: &str| match live {
+        0 => (Health::Stopped, why.to_owned()),
+        n => (Health::Stopped, format!("{why}; {n} still to stop")),
+    };
+    match service.intent {
+        Intent::Stop => return stopped("stopped by hand"),
+        Intent::Remove => return stopped("on its way out"),
+        Intent::Run if service.desired_replicas == 0 && service.rollout.is_none() => {
+            return stopped("scaled to zero");
+        }
+        Intent::Run => {}
+    }
+    if service.gated {
+        return match gate::waits_for(state, name) {
+            Some(wait) if wait.hopeless => (Health::Failed, wait.why),
+            Some(wait) => (Health::Waiting, wait.why),
+            None => (Health::Starting, "its first instances are about to start".to_owned()),
+        };
+    }
+    let healthy = healthy_count(state, name);
+    if let Some(said) = rolling(state, service, healthy) {
+        return said;
+    }
+    let desired = service.desired_replicas as usize;
+    if healthy >= desired {
+        return match service.failed_release {
+            Some(number) => (Health::Degraded, failed_release(state, service, number)),
+            None => (Health::Healthy, String::new()),
+        };
+    }
+    let completed = state.instances_of(name).filter(|r| r.is_completed()).count();
+    if completed >= desired {
+        return (Health::Completed, String::new());
+    }
+    let trouble = worst(state, name);
+    let fails = trouble.as_ref().is_some_and(|(_, fails)| *fails);
+    let why = trouble.map(|(why, _)| why).unwrap_or_default();
+    match healthy {
+        0 if fails => (Health::Failed, why),
+        0 if service.release.is_some() => (Health::Failed, format!("none is healthy: {why}")),
+        0 => (Health::Starting, why),
+        n => (Health::Degraded, format!("{n} of {desired} healthy: {why}")),
+    }
+}
+
+fn rolling(state: &State, service: &ServiceRecord, healthy: usize) -> Option<(Health, String)> {
+    let rollout = service.rollout.as_ref()?;
+    let goal = service.goal().unwrap_or_default();
+    let name = &service.name;
+    let of_goal = |r: &&std::sync::Arc<InstanceRecord>| {
+        r.release == goal && r.nonce >= service.restart_nonce && r.then.is_none()
+    };
+    let new = state.instances_of(name).filter(of_goal);
+    let new = new.filter(|r| state.phase(r) == Phase::Healthy).count();
+    let desired = service.desired_replicas;
+    if let Some(reason) = &rollout.paused {
+        let word = if healthy > 0 { Health::Degraded } else { Health::Failed };
+        return Some((word, format!("the update to release {goal} is paused: {reason}")));
+    }
+    if healthy == 0 && service.release.is_some() {
+        let why = worst(state, name).map(|(why, _)| why).unwrap_or_default();
+        return Some((Health::Failed, format!("none is healthy: {why}")));
+    }
+    if rollout.gated {
+        let wait = gate::waits_for(state, name)?;
+        return Some((Health::Updating, format!("release {goal} {}", wait.why)));
+    }
+    Some(match rollout.kind {
+        RolloutKind::Restart => (Health::Updating, format!("{new} of {desired} restarted")),
+        RolloutKind::Return => {
+            let why = match service.failed_release {
+                Some(number) => failed_release(state, service, number),
+                None => format!("returns to release {goal}: {new} of {desired}"),
+            };
+            (Health::Updating, why)
+        }
+        _ => (Health::Updating, format!("release {goal}: {new} of {desired} healthy")),
+    })
+}
+
+fn failed_release(state: &State, service: &ServiceRecord, number: u64) -> String {
+    let reason = state.release(&service.name, number).map(|r| r.why.clone()).unwrap_or_default();
+    let serving = service.release.unwrap_or_default();
+    format!("release {number} did not make it, release {serving} serves on: {reason}")
+}
+
+/// The most telling instance that is not healthy, and whether it has failed rather than not come
+/// yet.
+fn worst(state: &State, name: &ServiceName) -> Option<(String, bool)> {
+    let of = state.instances_of(name).filter(|r| r.then != Some(Then::Remove));
+    let rank = |r: &InstanceRecord| match state.phase(r) {
+        Phase::Failed => 0,
+        Phase::Pending if r.failures > 0 => 1,
+        Phase::Unhealthy => 2,
+        Phase::Starting if state.live.unhealthy_since.contains_key(&r.id) => 2,
+        Phase::Starting if r.failures > 0 => 3,
+        Phase::Draining => 4,
+        Phase::Stopped => 5,
+        Phase::Starting => 6,
+        Phase::Pending => 7,
+        Phase::Healthy => 8,
+    };
+    let record = of.filter(|r| rank(r) < 8).min_by_key(|r| (rank(r), r.id.slot()))?;
+    let fails = rank(record) <= 3;
+    let mut sentence = instance(state, record).why;
+    if let (Phase::Starting, Some(exit)) = (record.phase, &record.last_exit)
+        && record.failures > 0
+    {
+        sentence = format!("{} before and starts again", why::ended(exit));
+    }
+    if sentence.is_empty() {
+        sentence = "is about to start".to_owned();
+    }
+    Some((format!("{} {sentence}", record.id), fails))
+}
+
+/// Remembers since when each service has had its health, and says when it changes for good or bad.
+pub(crate) fn note_health(work: &mut Work) {
+    let services: Vec<_> = work.state.services.values().cloned().collect();
+    for record in services {
+        let name = &record.name;
+        let (health, why) = health(&work.state, &record);
+        let before = work.state.live.health_since.get(name).copied();
+        if before.is_some_and(|(word, _)| word == health) {
+            continue;
+        }
+        work.state.live.health_since.insert(name.clone(), (health, work.now));
+        // The first look of a life is not a change.
+        if before.is_none() {
+            continue;
+        }
+        match health {
+            Health::Healthy => {
+                work.say(Level::Info, "service-healthy", name, format!("{name} is healthy"));
+            }
+            Health::Completed => {
+                work.say(Level::Info, "service-completed", name, format!("{name} has completed"));
+            }
+            Health::Degraded => {
+                work.say(Level::Warn, "service-degraded", name, format!("{name}: {why}"));
+            }
+            Health::Failed => {
+                work.say(Level::Error, "service-failed", name, format!("{name}: {why}"));
+            }
+            _ => {}
+        }
+    }
+    let known = &work.state.services;
+    work.state.live.health_since.retain(|name, _| known.contains_key(name));
+}

@@ -1,0 +1,86 @@
+//! Sentences: why something is as it is, for people.
+
+use crate::record::Exit;
+
+/// `exited with code 1`, `was killed by SIGKILL at its memory limit`, …
+pub(crate) fn ended(exit: &Exit) -> String {
+    if let Some(error) = &exit.start_error {
+        return format!("could not be started: {error}");
+    }
+    if exit.lost {
+        return "was gone when the engine looked: nobody saw how it ended".to_owned();
+    }
+    let limit = if exit.out_of_memory { " at its memory limit" } else { "" };
+    match (exit.signal, exit.code) {
+        (Some(signal), _) => format!("was killed by {}{limit}", signal_name(signal)),
+        (None, Some(code)) => format!("exited with code {code}{limit}"),
+        (None, None) => format!("ended{limit}"),
+    }
+}
+
+/// The last lines of output below a sentence; nothing when there are none.
+pub(crate) fn lines(exit: &Exit) -> String {
+    exit.last_lines.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+/// `: LAST WORDS` or nothing.
+pub(crate) fn detail(text: &str) -> String {
+    match text.trim() {
+        "" => String::new(),
+        text => format!(": {text}"),
+    }
+}
+
+/// `1st`, `2nd`, `3rd`, `11th`.
+pub(crate) fn ordinal(n: u32) -> String {
+    let suffix = match (n % 10, n % 100) {
+        (1, r) if r != 11 => "st",
+        (2, r) if r != 12 => "nd",
+        (3, r) if r != 13 => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix}")
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_how_it_ended() {
+        let exit =
+            |code, signal, out_of_memory| Exit { code, signal, out_of_memory, ..Exit::default() };
+        for (exit, text) in [
+            (exit(Some(1), None, false), "exited with code 1"),
+            (exit(None, Some(9), true), "was killed by SIGKILL at its memory limit"),
+            (exit(None, Some(64), false), "was killed by signal 64"),
+            (
+                Exit { start_error: Some("no node".into()), ..Exit::default() },
+                "could not be started: no node",
+            ),
+        ] {
+            assert_eq!(ended(&exit), text);
+        }
+        let spoken: Vec<_> = [1, 2, 3, 4, 11, 12, 21, 113].map(ordinal).into();
+        assert_eq!(spoken, ["1st", "2nd", "3rd", "4th", "11th", "12th", "21st", "113th"]);
+    }
+}
