@@ -1,0 +1,381 @@
+//! What can be typed: every command, flag and environment twin.
+//!
+//! Not here: what any of it means once files and folders are looked at (`project`).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::out::Color;
+
+/// A service engine: one binary that runs a backend from a Compose file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ms",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "`ms COMMAND --help` says more; `ms explain CODE` explains an error.\n\
+                  Exit codes: 0 done, 1 failed, 2 usage or bad file, 3 no engine answers, \
+                  4 not allowed, 5 timed out, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Shared {
+    /// Compose file; may be given several times, later ones change earlier ones
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "COMPOSE_FILE",
+        value_delimiter = ':'
+    )]
+    pub(crate) file: Vec<PathBuf>,
+    /// Name of the app [default: the file's `name`, else its folder]
+    #[arg(short, long, global = true, value_name = "NAME", env = "COMPOSE_PROJECT_NAME")]
+    pub(crate) project_name: Option<String>,
+    /// Profile to switch on; may be given several times
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "COMPOSE_PROFILES",
+        value_delimiter = ','
+    )]
+    pub(crate) profile: Vec<String>,
+    /// File of variables in place of `.env`; may be given several times
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// State folder [default: `.ms` beside the Compose file]
+    #[arg(long, global = true, value_name = "DIR", env = "MS_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Where the console listens, or `off` [default: 127.0.0.1:7700]
+    #[arg(long, global = true, value_name = "ADDR:PORT|off", env = "MS_CONSOLE")]
+    pub(crate) console: Option<String>,
+    /// Loopback network for service addresses [default: a free one of 127.64.0.0/16 and up]
+    #[arg(long, global = true, value_name = "CIDR", env = "MS_ADDRESSES")]
+    pub(crate) addresses: Option<String>,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "MS_COLOR")]
+    pub(crate) color: Color,
+    /// Results and problems only, no progress
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// JSON on stdout, one object a line for streams; problems as JSON on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// How long to wait, and whether to change anything at all.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Wait {
+    /// Give up waiting after this long, as in 90s or 5m; what was asked for goes on
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) timeout: std::time::Duration,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the app, or change it to what its file says now
+    Up(Up),
+    /// Stop the app and its engine
+    Down(Down),
+    /// Instances: state, release, process, CPU, memory
+    Ps(Names),
+    /// Services: health, traffic, latency, CPU, memory, once a second
+    Top(Top),
+    /// Output of the services
+    Logs(Logs),
+    /// What the engine saw and decided
+    Events(Events),
+    /// Replace the instances of services, without losing requests
+    Restart(Change),
+    /// Stop services; they stay stopped until started
+    Stop(Change),
+    /// Start stopped services
+    Start(Change),
+    /// Run this many instances: `ms scale web=3 worker=0`
+    Scale(Scale),
+    /// Go back to an earlier release
+    Rollback(Rollback),
+    /// The app as the engine understands its file
+    Config(Config),
+    /// Look for mistakes in the file
+    Check(Check),
+    /// Where the console is
+    Console,
+    /// What an error code means and what to do
+    Explain {
+        /// The code between the brackets, as in `error[port-taken]`; all of them when absent
+        code: Option<String>,
+    },
+    /// Versions of this program and of the engine that runs
+    Version,
+    /// Script that teaches a shell to complete `ms`
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Names for completion scripts
+    #[command(name = "__complete", hide = true)]
+    Complete,
+    /// Run the engine in this process
+    #[command(hide = true)]
+    Engine,
+    /// Run the engine in a child and bring it back when it dies
+    #[command(hide = true)]
+    Supervise,
+}
+
+/// `ms up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Compose files, and services to start with all that they need [default: all]
+    #[arg(value_name = "FILE|SERVICE")]
+    pub(crate) targets: Vec<String>,
+    /// Return when everything is healthy, and leave it running
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Start a new release of each service even when nothing changed
+    #[arg(long)]
+    pub(crate) recreate: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+/// `ms down`.
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    /// Delete the app's named volumes too
+    #[arg(short, long)]
+    pub(crate) volumes: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+/// A command that shows some services.
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// Services to show [default: all]
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+}
+
+/// `ms top`.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Services to show [default: all]
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    /// Print one table and end
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// `ms logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Services or instances, as in `web` or `web.2` [default: all]
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    // Same id as the shared flag, so that it takes that one's place and leaves `-f` to `--follow`.
+    /// Compose file; may be given several times, later ones change earlier ones
+    #[arg(id = "file", long, value_name = "FILE", value_delimiter = ':')]
+    pub(crate) _file: Vec<PathBuf>,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Not before: a time, or how long ago, as in 15m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Not after: a time, or how long ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only lines with this text, or that match this /regular expression/
+    #[arg(long, value_name = "TEXT|/REGEX/")]
+    pub(crate) grep: Option<String>,
+    /// The newest this many lines, 10000 at most [default: 1000]
+    #[arg(short = 'n', long = "lines", value_name = "COUNT")]
+    pub(crate) lines: Option<usize>,
+    /// Begin each line with its time
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+}
+
+/// `ms events`.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only events of these services [default: all]
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    /// Compose file; may be given several times, later ones change earlier ones
+    #[arg(id = "file", long, value_name = "FILE", value_delimiter = ':')]
+    pub(crate) _file: Vec<PathBuf>,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// The newest this many
+    #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 100)]
+    pub(crate) lines: usize,
+}
+
+/// A command that changes some services.
+#[derive(Debug, Args)]
+pub(crate) struct Change {
+    /// Services [default: all]
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+/// `ms scale`.
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// Services and how many instances of each
+    #[arg(value_name = "SERVICE=N", required = true, value_parser = scale)]
+    pub(crate) services: Vec<(String, u32)>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+/// `ms rollback`.
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// The service
+    pub(crate) service: String,
+    /// The release to go back to [default: the one before the present]
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) to: Option<u64>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+/// `ms config`.
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// Names of the services only, one a line
+    #[arg(long)]
+    pub(crate) services: bool,
+}
+
+/// `ms check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Compose files, in place of --file
+    #[arg(value_name = "FILE")]
+    pub(crate) targets: Vec<PathBuf>,
+    /// Fail on warnings too
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    base::units::parse_duration(text).ok_or_else(|| "write it as in 90s, 5m or 1h30m".to_owned())
+}
+
+/// How many instances one service may have; a bound against slips of the finger.
+const REPLICAS_MAX: u32 = 1000;
+
+fn scale(text: &str) -> Result<(String, u32), String> {
+    let (name, count) = text.split_once('=').ok_or("write it as SERVICE=N, as in web=3")?;
+    let count: u32 = count.parse().map_err(|_| format!("`{count}` is not a count"))?;
+    if count > REPLICAS_MAX {
+        return Err(format!("{REPLICAS_MAX} instances of a service at most"));
+    }
+    let name: base::ServiceName = name.parse().map_err(|e: base::NameError| e.to_string())?;
+    Ok((name.into(), count))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn file_is_the_same_flag_before_and_after_every_command() {
+        for line in [
+            "ms -f a.yaml -f b.yaml ps",
+            "ms ps -f a.yaml -f b.yaml",
+            "ms ps --file a.yaml:b.yaml",
+            "ms --file a.yaml --file b.yaml logs -f",
+            "ms logs -f --file a.yaml --file b.yaml web",
+            "ms events -f --file a.yaml:b.yaml",
+        ] {
+            let cli = parse(line);
+            assert_eq!(cli.shared.file, [PathBuf::from("a.yaml"), "b.yaml".into()], "{line}");
+            match cli.command {
+                Command::Logs(logs) => assert!(logs.follow, "{line}"),
+                Command::Events(events) => assert!(events.follow, "{line}"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn flags_of_every_command_go_anywhere() {
+        for line in ["ms --json -q --state x ps", "ms ps --json -q --state x"] {
+            let shared = parse(line).shared;
+            assert!(shared.json && shared.quiet, "{line}");
+            assert_eq!(shared.state, Some("x".into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn scale_reads_counts() {
+        let Command::Scale(scale) = parse("ms scale web=3 worker=0").command else { panic!() };
+        assert_eq!(scale.services, [("web".to_owned(), 3), ("worker".to_owned(), 0)]);
+        for bad in ["web", "web=", "web=-1", "web=x", "=1", "a/b=1", "web=1001"] {
+            assert!(Cli::try_parse_from(["ms", "scale", bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused_with_exit_code_2() {
+        for bad in
+            ["ms nonsense", "ms up --nonsense", "ms scale", "ms up --timeout 5", "ms rollback"]
+        {
+            let error = Cli::try_parse_from(bad.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{bad}");
+        }
+        for fine in ["ms --help", "ms up --help", "ms --version"] {
+            assert_eq!(Cli::try_parse_from(fine.split(' ')).unwrap_err().exit_code(), 0, "{fine}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Starting the engine of a state folder, detached, when none answers.
+//!
+//! Invariant: on success something listens on the socket of the state folder.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use base::Problem;
+
+use super::api::Client;
+use super::args::Shared;
+use super::stop::{FAILED, Outcome, Stop, TIMED_OUT, USAGE};
+
+/// The engine's own log, in the state folder.
+const LOG: &str = "engine.log";
+/// A longer log is moved aside when an engine starts.
+const LOG_BYTES_MAX: u64 = 4 << 20;
+/// How much of the log an error quotes.
+const TAIL_LINES: usize = 12;
+
+/// Where the console listens unless told otherwise.
+const CONSOLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7700);
+
+/// Where the console shall listen: an address and port, a port alone on 127.0.0.1, or `off`.
+pub(crate) fn console(shared: &Shared) -> Outcome<Option<SocketAddr>> {
+    let Some(text) = &shared.console else { return Ok(Some(CONSOLE)) };
+    if text == "off" {
+        return Ok(None);
+    }
+    let port = text.parse().map(|port| SocketAddr::new(CONSOLE.ip(), port)).ok();
+    port.or_else(|| text.parse().ok()).map(Some).ok_or_else(|| {
+        let problem = Problem::new("bad-usage", format!("the console cannot listen on `{text}`"))
+            .with_cause("it is not an address and a port")
+            .with_next("write it as in --console 127.0.0.1:7700, or --console off");
+        Stop::usage(problem)
+    })
+}
+
+/// Makes sure that an engine answers. Tells whether it was started now.
+pub(crate) async fn ensure(state: &Path, shared: &Shared, timeout: Duration) -> Outcome<bool> {
+    let client = Client::new(state);
+    if client.answers().await {
+        return Ok(false);
+    }
+    // Said now and not in the engine's log.
+    console(shared)?;
+    let (log, from) = open_log(state).map_err(|e| {
+        Stop::usage(
+            Problem::new("state-folder", format!("cannot use `{}`", state.display()))
+                .with_cause(e.to_string())
+                .with_next("give a folder that you may write to with --state"),
+        )
+    })?;
+    let mut child = spawn(state, shared, log).map_err(|e| {
+        let problem = Problem::new("engine-start", "cannot start the engine")
+            .with_cause(e.to_string())
+            .with_next("check that the file of this program is still there and may be run");
+        Stop::new(FAILED, problem)
+    })?;
+    let wait = until_it_answers(&client, &mut child);
+    match tokio::time::timeout(timeout, wait).await {
+        Ok(None) => Ok(true),
+        Ok(Some(ended)) => Err(not_started(state, from, ended)),
+        Err(_) => {
+            let problem = Problem::new("timed-out", "the engine was started and does not answer")
+                .with_cause(tail(state, from))
+                .with_next(format!("see {}", state.join(LOG).display()));
+            Err(Stop::new(TIMED_OUT, problem))
+        }
+    }
+}
+
+/// Waits for the socket; `Some` when the engine ended instead.
+async fn until_it_answers(client: &Client, child: &mut Child) -> Option<std::process::ExitStatus> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if client.answers().await {
+            return None;
+        }
+        if let Ok(Some(ended)) = child.try_wait() {
+            // Another engine may have won a race for the folder.
+            return (!client.answers().await).then_some(ended);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(Duration::from_millis(50));
+    }
+}
+
+fn not_started(state: &Path, from: u64, ended: std::process::ExitStatus) -> Stop {
+    let exit = if ended.code() == Some(USAGE) { USAGE } else { FAILED };
+    let problem = Problem::new("engine-start", "the engine did not start")
+        .with_cause(format!("it ended with {ended} and said:\n{}", tail(state, from)))
+        .with_next("put right what it names, then the same command again");
+    Stop::new(exit, problem)
+}
+
+/// Opens the log for appending; also tells where the new part begins.
+fn open_log(state: &Path) -> std::io::Result<(File, u64)> {
+    std::fs::create_dir_all(state)?;
+    let path = state.join(LOG);
+    if std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
+        std::fs::rename(&path, state.join("engine.log.1"))?;
+    }
+    let log = File::options().create(true).append(true).open(&path)?;
+    let from = log.metadata()?.len();
+    Ok((log, from))
+}
+
+fn spawn(state: &Path, shared: &Shared, log: File) -> std::io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("supervise").arg("--state").arg(state);
+    for (flag, value) in [("--console", &shared.console), ("--addresses", &shared.addresses)] {
+        if let Some(value) = value {
+            command.arg(format!("{flag}={value}"));
+        }
+    }
+    command.current_dir(state).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+}
+
+/// The last lines of the log's new part.
+fn tail(state: &Path, from: u64) -> String {
+    let path = state.join(LOG);
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(&path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(64 << 10))))?;
+        let mut bytes = Vec::new();
+        file.take(64 << 10).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    match lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n") {
+        said if said.trim().is_empty() => "nothing".to_owned(),
+        said => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_console_is_an_address_a_port_or_off() {
+        let at = |text: Option<&str>| {
+            console(&Shared { console: text.map(str::to_owned), ..Shared::default() })
+        };
+        assert_eq!(at(None).unwrap(), Some("127.0.0.1:7700".parse().unwrap()));
+        assert_eq!(at(Some("off")).unwrap(), None);
+        assert_eq!(at(Some("7701")).unwrap(), Some("127.0.0.1:7701".parse().unwrap()));
+        assert_eq!(at(Some("[::1]:80")).unwrap(), Some("[::1]:80".parse().unwrap()));
+        for bad in ["", "on", "127.0.0.1", "70000", "localhost:80"] {
+            assert!(at(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_only_what_this_engine_said() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(LOG), "of yesterday\n").unwrap();
+        let (_log, from) = open_log(dir.path()).unwrap();
+        assert_eq!(tail(dir.path(), from), "nothing");
+        let lines: String = (0..20).map(|n| format!("line {n}\n")).collect();
+        std::fs::write(dir.path().join(LOG), format!("of yesterday\n{lines}")).unwrap();
+        let said = tail(dir.path(), from);
+        assert!(said.starts_with("line 8\n") && said.ends_with("line 19"), "{said}");
+    }
+}

@@ -1,0 +1,341 @@
+//! `ms logs`: lines of output, prefixed, folded, followed over restarts of the engine.
+
+use std::time::Duration;
+
+use base::{Clock, Problem, UnixNanos};
+use console::wire::{LogLine, LogQuery};
+
+use super::api::{Client, LogStream};
+use super::args::Logs;
+use super::out::{Out, with_schema};
+use super::show::moment;
+use super::stop::{DONE, Outcome, Stop};
+use super::style::{Style, clean, paint, slot};
+
+/// Lines that the API gives at most.
+const LINES_MAX: usize = 10_000;
+/// How often, and how long apart, a lost engine is looked for.
+const TRIES: u32 = 100;
+const TRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Shows lines already written and, with `--follow`, those to come.
+pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mut Out) -> Outcome {
+    let now = clock.now();
+    let at =
+        |text: &Option<String>| text.as_deref().map(|t| super::when::parse(t, now)).transpose();
+    let query = LogQuery {
+        services: logs.services.clone(),
+        grep: logs.grep.clone(),
+        since: at(&logs.since)?,
+        until: at(&logs.until)?,
+        limit: Some(logs.lines.unwrap_or(1000)),
+    };
+    if query.limit > Some(LINES_MAX) {
+        let problem = Problem::new("bad-usage", format!("-n gives {LINES_MAX} lines at most"))
+            .with_next("narrow the search with --since, --until or --grep");
+        return Err(Stop::usage(problem));
+    }
+    if logs.follow && logs.until.is_some() {
+        let problem = Problem::new("bad-usage", "--follow and --until exclude each other")
+            .with_next("leave one of them out");
+        return Err(Stop::usage(problem));
+    }
+    let names = super::names::instances(&client, &logs.services).await?;
+    let mut printer = Printer::new(out, &names);
+    printer.timestamps = logs.timestamps;
+    if !logs.follow {
+        let page = client.logs(&query).await?;
+        if page.lines.is_empty() {
+            let filtered = query.grep.is_some() || query.since.is_some() || query.until.is_some();
+            out.progress(if filtered { "no line matches" } else { "no output yet" })?;
+        }
+        if page.more && logs.lines.is_none() {
+            out.progress("older lines left out; -n gives more")?;
+        }
+        print(&mut printer, &page.lines, out)?;
+        out.text(&printer.end())?;
+        out.flush()?;
+        return Ok(DONE);
+    }
+    let mut tail = Tail::open(client, query).await?;
+    loop {
+        let lines = tokio::select! {
+            lines = tail.next() => lines,
+            _ = tokio::signal::ctrl_c() => {
+                out.text(&printer.end())?;
+                out.flush()?;
+                return Err(Stop::Interrupted);
+            }
+            () = tokio::time::sleep(Duration::from_secs(1)), if printer.folds() => {
+                out.text(&printer.end())?;
+                out.flush()?;
+                continue;
+            }
+        };
+        let Some(lines) = lines else {
+            out.text(&printer.end())?;
+            out.progress("the engine ended")?;
+            out.flush()?;
+            return Ok(DONE);
+        };
+        print(&mut printer, &lines, out)?;
+        out.flush()?;
+    }
+}
+
+fn print(printer: &mut Printer, lines: &[LogLine], out: &mut Out) -> Outcome<()> {
+    lines.iter().try_for_each(|line| out.text(&printer.line(line)))
+}
+
+/// Lines that were written and lines to come, without gap or repeat, also when the engine dies
+/// and comes back.
+pub(crate) struct Tail {
+    client: Client,
+    query: LogQuery,
+    stream: Option<LogStream>,
+    /// Lines that are there already and come first.
+    ready: Vec<LogLine>,
+    /// The newest lines that were given out, all of one moment; older ones are not new.
+    newest: Vec<LogLine>,
+    tries: u32,
+}
+
+impl Tail {
+    /// Opens at the newest `query.limit` lines.
+    pub(crate) async fn open(client: Client, query: LogQuery) -> Outcome<Tail> {
+        let (stream, ready) = connect(&client, &query).await?;
+        let newest = Vec::new();
+        Ok(Tail { client, query, stream: Some(stream), ready, newest, tries: 0 })
+    }
+
+    /// The next lines; `None` when the engine is gone. May be dropped and called again.
+    pub(crate) async fn next(&mut self) -> Option<Vec<LogLine>> {
+        loop {
+            let ready = std::mem::take(&mut self.ready);
+            let lines = self.unseen(ready);
+            if !lines.is_empty() {
+                return Some(lines);
+            }
+            let Some(stream) = &mut self.stream else {
+                self.reconnect().await?;
+                continue;
+            };
+            match stream.next().await {
+                Some(lines) => self.ready = lines,
+                None => self.stream = None,
+            }
+        }
+    }
+
+    async fn reconnect(&mut self) -> Option<()> {
+        self.tries += 1;
+        if self.tries > TRIES {
+            return None;
+        }
+        let mut query = self.query.clone();
+        if let Some(newest) = self.newest.first() {
+            query.since = Some(newest.at);
+            query.limit = Some(LINES_MAX);
+        }
+        match connect(&self.client, &query).await {
+            Ok((stream, ready)) => {
+                (self.stream, self.ready, self.tries) = (Some(stream), ready, 0);
+            }
+            Err(_) => tokio::time::sleep(TRY_PAUSE).await,
+        }
+        Some(())
+    }
+
+    /// Those of `lines` that were not given out before; remembers them.
+    fn unseen(&mut self, mut lines: Vec<LogLine>) -> Vec<LogLine> {
+        let seen = self.newest.first().map_or(UnixNanos(0), |line| line.at);
+        lines.retain(|line| line.at > seen || (line.at == seen && !self.newest.contains(line)));
+        if let Some(newest) = lines.iter().map(|line| line.at).max() {
+            if newest > seen {
+                self.newest.clear();
+            }
+            self.newest.extend(lines.iter().filter(|line| line.at == newest).cloned());
+        }
+        lines
+    }
+}
+
+/// First the stream, then what was written before it: so nothing falls between the two.
+async fn connect(client: &Client, query: &LogQuery) -> Outcome<(LogStream, Vec<LogLine>)> {
+    let stream_query = LogQuery { since: None, until: None, limit: None, ..query.clone() };
+    let stream = client.follow_logs(&stream_query).await?;
+    let ready = match query.limit {
+        Some(0) => Vec::new(),
+        _ => client.logs(query).await?.lines,
+    };
+    Ok((stream, ready))
+}
+
+/// Turns lines into text: `web.1  | text`, repeats folded.
+pub(crate) struct Printer {
+    json: bool,
+    color: bool,
+    /// Begin each line with its time.
+    pub(crate) timestamps: bool,
+    width: usize,
+    last: Option<LogLine>,
+    repeats: u64,
+}
+
+impl Printer {
+    /// A printer that aligns to the widest of these instance names.
+    pub(crate) fn new(out: &Out, names: &[String]) -> Printer {
+        Printer {
+            json: out.mode.json,
+            color: out.mode.color,
+            timestamps: false,
+            width: names.iter().map(String::len).max().unwrap_or_default(),
+            last: None,
+            repeats: 0,
+        }
+    }
+
+    /// Text to print for this line: nothing while it only repeats the last one.
+    pub(crate) fn line(&mut self, line: &LogLine) -> String {
+        if self.json {
+            return with_schema("ms.log/1", line) + "\n";
+        }
+        let same = self.last.as_ref().is_some_and(|last| {
+            last.instance == line.instance && last.stream == line.stream && last.text == line.text
+        });
+        if same {
+            self.repeats += 1;
+            return String::new();
+        }
+        let mut text = self.end();
+        text.push_str(&self.format(line, ""));
+        self.last = Some(line.clone());
+        text
+    }
+
+    /// Whether repeats wait to be told.
+    pub(crate) fn folds(&self) -> bool {
+        self.repeats > 0
+    }
+
+    /// Tells how often the last line was repeated, if it was.
+    pub(crate) fn end(&mut self) -> String {
+        match (std::mem::take(&mut self.repeats), self.last.take()) {
+            (0, last) => {
+                self.last = last;
+                String::new()
+            }
+            (repeats, Some(last)) => {
+                let text = self.format(&last, &format!(" (×{repeats})"));
+                self.last = Some(last);
+                text
+            }
+            (_, None) => String::new(),
+        }
+    }
+
+    fn format(&mut self, line: &LogLine, after: &str) -> String {
+        let name = line.instance.to_string();
+        // A service that came later may be wider: from then on everything aligns to it.
+        self.width = self.width.max(name.len());
+        let stderr = line.stream == "stderr";
+        let prefix = format!("{name:width$} ", width = self.width);
+        let prefix = paint(self.color, slot(line.instance.service().as_str()), &prefix);
+        let bar = if stderr { paint(self.color, Style::Red, "!") } else { "|".to_owned() };
+        let time = match self.timestamps {
+            true => format!("{} ", paint(self.color, Style::Dim, &moment(line.at))),
+            false => String::new(),
+        };
+        let text = clean(&line.text, self.color).replace('\n', " ");
+        let after = paint(self.color, Style::Dim, after);
+        format!("{prefix}{bar} {time}{text}{after}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(at: u64, instance: &str, stream: &str, text: &str) -> LogLine {
+        LogLine {
+            at: UnixNanos(at),
+            instance: instance.parse().unwrap(),
+            stream: stream.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    fn printer(json: bool, color: bool) -> Printer {
+        Printer { json, color, timestamps: false, width: 5, last: None, repeats: 0 }
+    }
+
+    #[test]
+    fn prefixes_align_and_stderr_is_marked() {
+        let mut printer = printer(false, false);
+        let text: String = [
+            line(1, "web.1", "stdout", "up"),
+            line(2, "worker.12", "stderr", "\x1b[31moh\x1b[0m\x07 no"),
+            line(3, "web.1", "stdout", "still up"),
+        ]
+        .iter()
+        .map(|line| printer.line(line))
+        .collect();
+        assert_eq!(text, "web.1 | up\nworker.12 ! oh no\nweb.1     | still up\n");
+    }
+
+    #[test]
+    fn repeats_fold_into_a_count() {
+        let mut printer = printer(false, false);
+        let tick = line(1, "web.1", "stdout", "tick");
+        let mut text = String::new();
+        for _ in 0..413 {
+            text.push_str(&printer.line(&tick));
+        }
+        assert_eq!(text, "web.1 | tick\n");
+        assert!(printer.folds());
+        text.push_str(&printer.line(&line(2, "web.1", "stderr", "tick")));
+        text.push_str(&printer.end());
+        assert_eq!(text, "web.1 | tick\nweb.1 | tick (×412)\nweb.1 ! tick\n");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_and_never_folded() {
+        let mut printer = printer(true, true);
+        let tick = line(1, "web.1", "stdout", "tick");
+        let expected = "{\"schema\":\"ms.log/1\",\"at\":1,\"instance\":\"web.1\",\
+                        \"stream\":\"stdout\",\"text\":\"tick\"}\n";
+        assert_eq!(printer.line(&tick), expected);
+        assert_eq!(printer.line(&tick), expected);
+        assert!(!printer.folds());
+    }
+
+    #[test]
+    fn a_service_has_one_colour() {
+        let mut printer = printer(false, true);
+        let one = printer.line(&line(1, "web.1", "stdout", "a"));
+        let two = printer.line(&line(1, "web.2", "stdout", "a"));
+        assert_eq!(one.replace("web.1", "web.2"), two);
+        assert!(one.starts_with("\x1b[38;5;"), "{one}");
+    }
+
+    #[test]
+    fn lines_on_both_sides_of_a_reconnect_come_once() {
+        let mut tail = Tail {
+            client: Client::new(std::path::Path::new("/nowhere")),
+            query: LogQuery::default(),
+            stream: None,
+            ready: Vec::new(),
+            newest: Vec::new(),
+            tries: 0,
+        };
+        let (a, b, c) = (
+            line(1, "web.1", "stdout", "a"),
+            line(2, "web.1", "stdout", "b"),
+            line(2, "web.2", "stdout", "c"),
+        );
+        assert_eq!(tail.unseen(vec![a.clone(), b.clone()]), [a.clone(), b.clone()]);
+        assert_eq!(tail.unseen(vec![b.clone(), c.clone()]), std::slice::from_ref(&c));
+        assert!(tail.unseen(vec![a, b, c.clone()]).is_empty());
+        assert!(tail.unseen(vec![c]).is_empty());
+    }
+}

@@ -1,0 +1,157 @@
+//! The command line: a client of the engine's HTTP API over its Unix socket.
+//!
+//! Not here: anything that the engine does. Reads files, asks, shows. Invariants: every error is
+//! a [`base::Problem`] with a page under `ms explain`; `stop` alone decides exit codes; `out`
+//! alone writes to the standard streams.
+
+mod api;
+mod args;
+mod attach;
+mod change;
+mod compose;
+mod launch;
+mod logs;
+mod names;
+mod out;
+mod plan;
+mod progress;
+mod project;
+mod ps;
+mod settle;
+mod show;
+mod stop;
+mod style;
+mod supervise;
+mod table;
+mod terminal;
+#[cfg(test)]
+mod testing;
+mod up;
+mod when;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use base::{Problem, SystemClock};
+use clap::Parser;
+
+use args::{Cli, Command, Shared};
+use change::Kind;
+use out::{Color, Out};
+use project::{Here, any_engine, engine_here, state_here};
+use stop::{DONE, FAILED, Outcome, Stop, USAGE};
+
+/// Runs the command line; the process's exit code.
+pub(crate) fn run(arguments: Vec<OsString>) -> i32 {
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&arguments, &error),
+    };
+    let mut out = Out::new(cli.shared.color, cli.shared.json, cli.shared.quiet);
+    match dispatch(&cli, &mut out) {
+        Ok(code) => code,
+        Err(stop) => {
+            out.stop(&stop);
+            stop.exit()
+        }
+    }
+}
+
+/// Help, the version, or what was wrong with what was typed.
+fn usage(arguments: &[OsString], error: &clap::Error) -> i32 {
+    if error.exit_code() != USAGE || !arguments.iter().any(|a| a == "--json") {
+        // A closed pipe is no failure of ours.
+        _ = error.print();
+        return error.exit_code();
+    }
+    let mut out = Out::new(Color::Never, true, false);
+    let text = error.to_string();
+    let problem = Problem::new("bad-usage", text.lines().next().unwrap_or_default())
+        .with_cause(text.lines().skip(1).collect::<Vec<_>>().join("\n").trim().to_owned())
+        .with_next("ms --help");
+    out.stop(&Stop::usage(problem));
+    USAGE
+}
+
+fn dispatch(cli: &Cli, out: &mut Out) -> Outcome {
+    let here = Here::read()?;
+    match &cli.command {
+        Command::Engine => engine(&cli.shared, &here, out),
+        Command::Supervise => {
+            let state = state_or_here(&cli.shared, &here)?;
+            Ok(supervise::run(&state, &engine_arguments(&cli.shared, &state), &SystemClock))
+        }
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|e| {
+                let problem = Problem::new("internal", "cannot start the runtime");
+                Stop::new(FAILED, problem.with_cause(e.to_string()).with_next("raise `ulimit -n`"))
+            })?;
+            let code = runtime.block_on(asynchronous(command, &cli.shared, &here, out));
+            // A thread may still be reading the keyboard; it ends with the process.
+            runtime.shutdown_background();
+            code
+        }
+    }
+}
+
+async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut Out) -> Outcome {
+    let clock = &SystemClock;
+    match command {
+        Command::Up(up) => up::run(up, shared, here, clock, out).await,
+        Command::Down(down) => change::down(down, shared, here, clock, out).await,
+        Command::Ps(names) => {
+            ps::run(names, &any_engine(here, shared, out).await?, clock, out).await
+        }
+        Command::Logs(logs) => {
+            logs::run(logs, any_engine(here, shared, out).await?, clock, out).await
+        }
+        Command::Restart(names) => {
+            let client = engine_here(here, shared).await?;
+            change::change(Kind::Restart, names, &client, clock, out).await
+        }
+        Command::Stop(names) => {
+            let client = engine_here(here, shared).await?;
+            change::change(Kind::Stop, names, &client, clock, out).await
+        }
+        Command::Start(names) => {
+            let client = engine_here(here, shared).await?;
+            change::change(Kind::Start, names, &client, clock, out).await
+        }
+        Command::Scale(scale) => {
+            change::scale(scale, &engine_here(here, shared).await?, clock, out).await
+        }
+        Command::Rollback(rollback) => {
+            change::rollback(rollback, &engine_here(here, shared).await?, clock, out).await
+        }
+        _ => Ok(DONE),
+    }
+}
+
+fn state_or_here(shared: &Shared, here: &Here) -> Outcome<PathBuf> {
+    Ok(state_here(here, shared)?.unwrap_or_else(|| project::state_of(here, shared, &[])))
+}
+
+fn engine_arguments(shared: &Shared, state: &std::path::Path) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["--state".into(), state.into()];
+    for (flag, value) in [("--console", &shared.console), ("--addresses", &shared.addresses)] {
+        arguments.extend(value.iter().map(|value| format!("{flag}={value}").into()));
+    }
+    arguments
+}
+
+fn engine(shared: &Shared, here: &Here, out: &mut Out) -> Outcome {
+    let state = state_or_here(shared, here)?;
+    let options = crate::engine::EngineOptions {
+        state,
+        console: launch::console(shared)?,
+        addresses: shared.addresses.clone(),
+    };
+    match crate::engine::run(options) {
+        Ok(()) => Ok(DONE),
+        Err(problem) => {
+            out.error(&problem)?;
+            Ok(FAILED)
+        }
+    }
+}

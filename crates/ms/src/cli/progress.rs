@@ -1,0 +1,275 @@
+//! Progress while services change: a block that is drawn over, or a line for each transition.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base::units::show_duration;
+use base::{Clock, Problem};
+use console::wire::{Health, Overview, ServiceView};
+
+use super::api::Client;
+use super::out::Out;
+use super::settle::{Goal, Verdict, problem, reached, verdict};
+use super::show::{health_mark, health_word, moment, service_state, state_style};
+use super::stop::{DONE, FAILED, Outcome, Stop, TIMED_OUT};
+use super::style::{Style, clean, columns, cut, paint};
+
+/// How often the engine is asked while something changes.
+pub(crate) const POLL: Duration = Duration::from_millis(50);
+/// Output lines that travel with a failure.
+const LAST_LINES: usize = 10;
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+
+/// What is waited for.
+pub(crate) struct Wanted<'a> {
+    /// Services that matter.
+    pub(crate) names: &'a [String],
+    /// State revision of the command.
+    pub(crate) revision: u64,
+    /// What they should become.
+    pub(crate) goal: Goal,
+    /// When to give up.
+    pub(crate) timeout: Duration,
+}
+
+/// What is on the terminal below the output, and what was said of each service.
+#[derive(Default)]
+pub(crate) struct Live {
+    rows: usize,
+    frame: usize,
+    said: BTreeMap<String, (Health, u32)>,
+}
+
+impl Live {
+    /// Shows where the services stand.
+    pub(crate) fn show(
+        &mut self,
+        overview: &Overview,
+        wanted: &Wanted<'_>,
+        clock: &dyn Clock,
+        out: &mut Out,
+    ) -> Outcome<()> {
+        if out.mode.quiet || out.mode.json {
+            return Ok(());
+        }
+        let services = chosen(overview, wanted.names);
+        if !out.mode.terminal_err {
+            return self.transitions(&services, clock, out);
+        }
+        self.frame += 1;
+        let spinner = SPINNER[self.frame / 2 % SPINNER.len()];
+        let width = super::terminal::width().unwrap_or(80);
+        let rows = block(&services, wanted.goal, spinner, clock, out.mode.color_err);
+        self.draw(&rows, width, out)
+    }
+
+    /// Draws rows in place of those drawn before.
+    pub(crate) fn draw(&mut self, rows: &[String], width: usize, out: &mut Out) -> Outcome<()> {
+        let mut text = self.erase_text();
+        for row in rows {
+            text.push_str(&cut(row, width.saturating_sub(1)));
+            text.push('\n');
+        }
+        self.rows = rows.len();
+        out.draw(&text)
+    }
+
+    /// Takes the block off the terminal.
+    pub(crate) fn erase(&mut self, out: &mut Out) -> Outcome<()> {
+        let text = self.erase_text();
+        self.rows = 0;
+        if text.is_empty() { Ok(()) } else { out.draw(&text) }
+    }
+
+    fn erase_text(&self) -> String {
+        match self.rows {
+            0 => String::new(),
+            rows => format!("\x1b[{rows}A\r\x1b[J"),
+        }
+    }
+
+    fn transitions(
+        &mut self,
+        services: &[&ServiceView],
+        clock: &dyn Clock,
+        out: &mut Out,
+    ) -> Outcome<()> {
+        for service in services {
+            let now = (service.health, service.restarts);
+            if self.said.insert(service.name.to_string(), now) == Some(now) {
+                continue;
+            }
+            out.progress(&transition(service, &moment(clock.now())))?;
+        }
+        Ok(())
+    }
+}
+
+/// One timestamped line.
+fn transition(service: &ServiceView, at: &str) -> String {
+    let why = match service.why.as_str() {
+        "" => String::new(),
+        why => format!(": {}", clean(why.lines().next().unwrap_or_default(), false)),
+    };
+    format!("{at} {} {}{why}", service.name, service_state(service))
+}
+
+/// A line for each service: mark, name, state, how long, why.
+fn block(
+    services: &[&ServiceView],
+    goal: Goal,
+    spinner: &str,
+    clock: &dyn Clock,
+    color: bool,
+) -> Vec<String> {
+    let widest = |text: &dyn Fn(&ServiceView) -> String| {
+        services.iter().map(|s| columns(&text(s))).max().unwrap_or_default()
+    };
+    let (name_width, state_width) = (widest(&|s| s.name.to_string()), widest(&service_state));
+    let now = clock.now();
+    let row = |service: &&ServiceView| {
+        let style = state_style(health_word(service.health));
+        let done = reached(service, goal) || service.health == Health::Failed;
+        let mark = if done { health_mark(service.health) } else { spinner };
+        let state = format!("{:state_width$}", service_state(service));
+        let since = if done { String::new() } else { show_duration(now.since(service.since)) };
+        let why = clean(service.why.lines().next().unwrap_or_default(), false);
+        let line = format!(
+            "{} {:name_width$}  {}  {since:>6}  {}",
+            paint(color, style, mark),
+            service.name,
+            paint(color, style, &state),
+            paint(color, Style::Dim, &why),
+        );
+        line.trim_end().to_owned()
+    };
+    services.iter().map(row).collect()
+}
+
+/// The services of these names.
+pub(crate) fn chosen<'a>(overview: &'a Overview, names: &[String]) -> Vec<&'a ServiceView> {
+    let named = |service: &&ServiceView| names.iter().any(|n| n == service.name.as_str());
+    overview.services.iter().filter(named).collect()
+}
+
+/// Waits until the services are as wanted, and shows progress. The last overview and verdict;
+/// [`Verdict::Pending`] means that the time was up.
+pub(crate) async fn wait(
+    client: &Client,
+    wanted: &Wanted<'_>,
+    clock: &dyn Clock,
+    out: &mut Out,
+) -> Outcome<(Overview, Verdict)> {
+    let start = clock.monotonic();
+    let mut live = Live::default();
+    loop {
+        let overview = tokio::select! {
+            overview = client.overview() => overview?,
+            _ = tokio::signal::ctrl_c() => {
+                live.erase(out)?;
+                return Err(Stop::Interrupted);
+            }
+        };
+        let stands = verdict(&overview, wanted.names, wanted.revision, wanted.goal);
+        if stands != Verdict::Pending || clock.monotonic() - start >= wanted.timeout {
+            if stands == Verdict::Reached && !out.mode.terminal_err {
+                live.show(&overview, wanted, clock, out)?;
+            }
+            live.erase(out)?;
+            return Ok((overview, stands));
+        }
+        live.show(&overview, wanted, clock, out)?;
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            _ = tokio::signal::ctrl_c() => {
+                live.erase(out)?;
+                return Err(Stop::Interrupted);
+            }
+        }
+    }
+}
+
+/// The exit code for how the wait ended, and the problems of whatever is not as wanted.
+pub(crate) async fn conclude(
+    client: &Client,
+    wanted: &Wanted<'_>,
+    overview: &Overview,
+    stands: Verdict,
+    app: Option<&spec::App>,
+) -> Outcome {
+    let exit = match stands {
+        Verdict::Reached => return Ok(DONE),
+        Verdict::Failed => FAILED,
+        Verdict::Pending => TIMED_OUT,
+    };
+    let mut problems = Vec::new();
+    if stands == Verdict::Pending {
+        let waited = show_duration(wanted.timeout);
+        problems.push(
+            Problem::new("timed-out", format!("not done after {waited}"))
+                .with_cause("the services below are not as asked for yet; the engine goes on")
+                .with_next("ms ps   |   wait longer with --timeout"),
+        );
+    }
+    for name in wanted.names {
+        let Some(service) = overview.services.iter().find(|s| s.name.as_str() == name) else {
+            continue;
+        };
+        if reached(service, wanted.goal) {
+            continue;
+        }
+        let query = console::wire::LogQuery {
+            services: vec![name.clone()],
+            limit: Some(LAST_LINES),
+            ..Default::default()
+        };
+        // A failure to fetch the lines must not hide the failure that they belong to.
+        let lines = client.logs(&query).await.map(|page| page.lines).unwrap_or_default();
+        let mut problem = problem(service, wanted.goal, &lines);
+        let defined = app.and_then(|app| app.services.get(name.as_str()));
+        problem.place = defined.map(|service| service.place.clone());
+        problems.push(problem);
+    }
+    Err(Stop::Failed { exit, problems })
+}
+
+/// The final block: each service, where to reach it, and the console.
+pub(crate) fn summary(
+    overview: &Overview,
+    names: &[String],
+    took: Option<Duration>,
+    color: bool,
+) -> String {
+    const CONSOLE: &str = "console";
+    let services = chosen(overview, names);
+    let widest = |text: &dyn Fn(&ServiceView) -> usize| {
+        services.iter().map(|s| text(s)).max().unwrap_or_default()
+    };
+    let name_width = widest(&|s| columns(s.name.as_str())).max(CONSOLE.len()) + 2;
+    let state_width = widest(&|s| columns(&service_state(s))).max(20) + 2;
+    let published = |s: &ServiceView| s.published.join(", ");
+    let mut text = String::new();
+    for service in &services {
+        let style = state_style(health_word(service.health));
+        let line = format!(
+            "{} {:name_width$}{}{}",
+            paint(color, style, health_mark(service.health)),
+            service.name,
+            paint(color, style, &format!("{:state_width$}", service_state(service))),
+            paint(color, Style::Bold, &published(service)),
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    let url = overview.status.console.as_deref().unwrap_or("off");
+    let url_width = state_width + widest(&|s| columns(&published(s))).max(21);
+    let ready = took.map_or_else(String::new, |took| format!("ready in {}", show_duration(took)));
+    let line = format!(
+        "  {CONSOLE:name_width$}{}{}",
+        paint(color, Style::Bold, &format!("{url:url_width$}")),
+        paint(color, Style::Dim, &ready),
+    );
+    text.push_str(line.trim_end());
+    text.push('\n');
+    text
+}

@@ -1,0 +1,189 @@
+//! `ms up`: reads the file, starts the engine when none runs, and makes the app what it says.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::{Clock, Problem};
+use console::wire::{Accepted, Command, Overview, ServiceView};
+use serde::Serialize;
+use spec::App;
+
+use super::api::Client;
+use super::args::{Shared, Up};
+use super::out::Out;
+use super::progress::{Wanted, chosen, conclude, summary, wait};
+use super::project::{Here, files, split_targets, state_of};
+use super::settle::{Goal, Verdict};
+use super::stop::{FAILED, Outcome, Stop};
+
+/// Runs the app.
+pub(crate) async fn run(
+    up: &Up,
+    shared: &Shared,
+    here: &Here,
+    clock: &dyn Clock,
+    out: &mut Out,
+) -> Outcome {
+    let start = clock.monotonic();
+    let (given, services) = split_targets(here, &up.targets);
+    let given = if given.is_empty() { shared.file.clone() } else { given };
+    let files = files(here, &given)?;
+    let app = super::compose::load(here, shared, &files, &services, out)?;
+    let names = with_dependencies(&app, &services)?;
+    let state = state_of(here, shared, &files);
+    let client = Client::new(&state);
+    if up.dry_run {
+        return super::plan::up(&app, &names, up.recreate, &client, out).await;
+    }
+    let started = super::launch::ensure(&state, shared, up.wait.timeout).await?;
+    if !started {
+        say_what_is_kept(shared, &client, out).await?;
+    }
+    let run = Run { up, app: &app, names: &names, client: &client, start };
+    if up.detach {
+        run.detached(&services, clock, out).await
+    } else {
+        run.attached(&services, clock, out).await
+    }
+}
+
+struct Run<'a> {
+    up: &'a Up,
+    app: &'a App,
+    names: &'a [String],
+    client: &'a Client,
+    start: Duration,
+}
+
+impl Run<'_> {
+    async fn command(&self, services: &[String], out: &mut Out) -> Outcome<Accepted> {
+        let app = serde_json::to_value(self.app).map_err(|e| {
+            let problem = Problem::new("internal", "cannot write the app as JSON");
+            Stop::new(FAILED, problem.with_cause(e.to_string()).with_next("report this as a bug"))
+        })?;
+        let services = services.to_vec();
+        let command = Command::Up { app, services, recreate: self.up.recreate };
+        let accepted = self.client.command(&command).await?;
+        for warning in &accepted.warnings {
+            out.warning(warning)?;
+        }
+        Ok(accepted)
+    }
+
+    fn wanted(&self, revision: u64) -> Wanted<'_> {
+        let timeout = self.up.wait.timeout;
+        Wanted { names: self.names, revision, goal: Goal::Up, timeout }
+    }
+
+    async fn detached(&self, services: &[String], clock: &dyn Clock, out: &mut Out) -> Outcome {
+        let accepted = self.command(services, out).await?;
+        let wanted = self.wanted(accepted.revision);
+        let (overview, stands) = wait(self.client, &wanted, clock, out).await?;
+        let took = clock.monotonic() - self.start;
+        self.say(&overview, &accepted, stands, took, out)?;
+        conclude(self.client, &wanted, &overview, stands, Some(self.app)).await
+    }
+
+    async fn attached(&self, services: &[String], clock: &dyn Clock, out: &mut Out) -> Outcome {
+        // Opened before anything starts, so that no line is missed.
+        let query = console::wire::LogQuery { limit: Some(0), ..Default::default() };
+        let tail = super::logs::Tail::open(self.client.clone(), query).await?;
+        let accepted = self.command(services, out).await?;
+        let wanted = self.wanted(accepted.revision);
+        super::attach::run(self.client, tail, &wanted, self.app, self.start, clock, out).await
+    }
+
+    fn say(
+        &self,
+        overview: &Overview,
+        accepted: &Accepted,
+        stands: Verdict,
+        took: Duration,
+        out: &mut Out,
+    ) -> Outcome<()> {
+        if out.mode.json {
+            #[derive(Serialize)]
+            struct Done<'a> {
+                app: &'a str,
+                ready: bool,
+                took_ms: u64,
+                console: &'a Option<String>,
+                changed: &'a [base::ServiceName],
+                services: Vec<&'a ServiceView>,
+            }
+            out.json(
+                "ms.up/1",
+                &Done {
+                    app: &self.app.name,
+                    ready: stands == Verdict::Reached,
+                    took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                    console: &overview.status.console,
+                    changed: &accepted.changed,
+                    services: chosen(overview, self.names),
+                },
+            )?;
+        } else if !out.mode.quiet {
+            let ready = (stands == Verdict::Reached).then_some(took);
+            out.text(&summary(overview, self.names, ready, out.mode.color))?;
+        }
+        out.flush()
+    }
+}
+
+/// The engine runs already: flags that only count when it starts are said to have no effect.
+async fn say_what_is_kept(shared: &Shared, client: &Client, out: &mut Out) -> Outcome<()> {
+    if shared.console.is_none() && shared.addresses.is_none() {
+        return Ok(());
+    }
+    let status = client.status().await?;
+    let listens = status.console.unwrap_or_else(|| "off".to_owned());
+    let kept = [
+        ("--console", &shared.console, listens.trim_start_matches("http://")),
+        ("--addresses", &shared.addresses, &status.addresses),
+    ];
+    for (flag, asked, is) in kept {
+        if let Some(asked) = asked
+            && asked != is
+        {
+            let problem = Problem::new("kept", format!("{flag} {asked} has no effect now"))
+                .with_cause(format!("the engine runs already, with {is}"))
+                .with_next("ms down, then this command again");
+            out.warning(&problem)?;
+        }
+    }
+    Ok(())
+}
+
+/// These services and all that they depend on; every service when none is named.
+fn with_dependencies(app: &App, services: &[String]) -> Outcome<Vec<String>> {
+    if services.is_empty() {
+        return Ok(app.services.keys().map(ToString::to_string).collect());
+    }
+    let mut names: Vec<String> = Vec::new();
+    let mut next: Vec<String> = services.to_vec();
+    while let Some(name) = next.pop() {
+        if names.contains(&name) {
+            continue;
+        }
+        match app.services.get(name.as_str()) {
+            Some(service) => {
+                next.extend(service.depends_on.iter().map(|d| d.service.to_string()));
+                names.push(name);
+            }
+            None if services.contains(&name) => return Err(unknown(app, &name)),
+            // A dependency that is not required may be switched off by its profile.
+            None => {}
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn unknown(app: &App, name: &str) -> Stop {
+    let known: Vec<&str> = app.services.keys().map(base::ServiceName::as_str).collect();
+    let files: Vec<String> = app.files.iter().map(|f: &PathBuf| f.display().to_string()).collect();
+    let problem = Problem::new("unknown-service", format!("no service `{name}`"))
+        .with_cause(format!("{} has none of that name", files.join(", ")))
+        .with_next(format!("use one of: {}", known.join(", ")));
+    Stop::usage(problem)
+}
