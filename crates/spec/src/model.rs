@@ -60,17 +60,18 @@ pub struct Service {
     pub hostname: Option<String>,
     /// Ports that the host publishes.
     pub ports: Vec<Port>,
-    /// Ports that only other services reach.
+    /// Ports that only other services reach; what the Dockerfile exposes is among them.
     pub expose: Vec<(u16, PortKind)>,
     /// What is mounted, ordered as written.
     pub volumes: Vec<Mount>,
     /// What must be there before it.
     pub depends_on: Vec<Dependency>,
-    /// How to tell that it is healthy; `None` says nothing, so the image's own may hold.
+    /// How to tell that it is healthy; the Dockerfile's, when the file has none.
     pub healthcheck: Option<Healthcheck>,
     /// What happens when it ends.
     pub restart: Restart,
-    /// Signal that asks it to stop, such as `SIGTERM`; `None` is the image's, else SIGTERM.
+    /// Signal that asks it to stop, such as `SIGINT`, the Dockerfile's when the file has none;
+    /// `None` is SIGTERM.
     pub stop_signal: Option<String>,
     /// How long it may take to stop before it is killed.
     #[serde(with = "crate::duration")]
@@ -96,6 +97,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// It runs from its Dockerfile; otherwise its command runs on the host as it is.
+    pub fn uses_build(&self) -> bool {
+        self.build.is_some() && !self.extension.native
+    }
+
     /// What the file says that `port` speaks; `None` leaves it to be detected.
     pub fn protocol(&self, port: u16) -> Option<Protocol> {
         let said = match &self.extension.protocol {
@@ -304,6 +310,6 @@ pub enum Test {
     Exec(Vec<String>),
     /// A line for `/bin/sh -c`.
     Shell(String),
-    /// Nothing: the check is off, the image's own too.
+    /// Nothing: the check is off, and so is the Dockerfile's.
     None,
 }

@@ -1,0 +1,108 @@
+//! What changed between two definitions of a service, in a few words.
+//!
+//! Two questions, because a release is a thing of instances: [`diff`] names what instances were
+//! started with, which takes a new release; [`diff_in_place`] names what the engine can take up
+//! while they run.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Mount, Port, Service};
+
+/// What needs a new release: `environment DEBUG, command`. `None` when nothing does.
+pub fn diff(old: &Service, new: &Service) -> Option<String> {
+    let mut words = Vec::new();
+    let mut changed = |name: &str, is: bool| {
+        if is {
+            words.push(name.to_owned());
+        }
+    };
+    changed("image", old.image != new.image && !new.extension.native);
+    changed("command", old.command != new.command);
+    changed("entrypoint", old.entrypoint != new.entrypoint);
+    let keys = changed_keys(&old.environment, &new.environment);
+    changed(&format!("environment {keys}"), !keys.is_empty());
+    changed("working_dir", old.working_dir != new.working_dir);
+    changed("user", old.user != new.user);
+    changed("hostname", old.hostname != new.hostname);
+    changed("volumes", mounts(old) != mounts(new));
+    changed("healthcheck", old.healthcheck != new.healthcheck);
+    changed("restart", old.restart != new.restart);
+    changed("stop_signal", old.stop_signal != new.stop_signal);
+    changed("stop_grace_period", old.stop_grace_period != new.stop_grace_period);
+    changed("limits", old.limits != new.limits);
+    changed("ports", old.tcp_ports() != new.tcp_ports() || udp(old) != udp(new));
+    changed("prepare", old.extension.prepare != new.extension.prepare);
+    changed("native", old.extension.native != new.extension.native);
+    changed("build", build(old) != build(new));
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// What can be taken up without a new release: replicas, published ports, protocols, how updates
+/// go, labels, what it waits for. `None` when nothing of it changed.
+pub fn diff_in_place(old: &Service, new: &Service) -> Option<String> {
+    let mut words = Vec::new();
+    let mut changed = |name: &str, is: bool| {
+        if is {
+            words.push(name.to_owned());
+        }
+    };
+    changed(&format!("replicas {} → {}", old.replicas, new.replicas), old.replicas != new.replicas);
+    changed("published ports", ports(old) != ports(new));
+    changed("protocol", old.extension.protocol != new.extension.protocol);
+    changed("balance", old.extension.balance != new.extension.balance);
+    changed("update_config", old.update != new.update);
+    changed("labels", old.labels != new.labels);
+    changed("profiles", old.profiles != new.profiles);
+    let waits = |s: &Service| -> Vec<_> {
+        let each = s.depends_on.iter();
+        each.map(|d| (d.service.clone(), d.condition, d.required, d.restart)).collect()
+    };
+    changed("depends_on", waits(old) != waits(new));
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// The keys whose values differ, at most three of them by name. Values may be secret.
+fn changed_keys(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> String {
+    let gone = old.keys().filter(|k| !new.contains_key(*k));
+    let other = new.iter().filter(|(k, v)| old.get(*k) != Some(v)).map(|(k, _)| k);
+    let mut keys: Vec<&str> = gone.chain(other).map(String::as_str).collect();
+    keys.sort_unstable();
+    match keys.len() {
+        0..=3 => keys.join(" "),
+        n => format!("{} and {} more", keys[..3].join(" "), n - 3),
+    }
+}
+
+fn mounts(service: &Service) -> Vec<(&crate::model::MountKind, &std::path::Path, bool)> {
+    let each = |m: &'_ Mount| m.read_only;
+    service.volumes.iter().map(|m| (&m.kind, m.target.as_path(), each(m))).collect()
+}
+
+fn ports(service: &Service) -> Vec<Port> {
+    let nowhere = base::Place { file: std::path::PathBuf::new(), line: 0, column: 0 };
+    service.ports.iter().map(|p| Port { place: nowhere.clone(), ..p.clone() }).collect()
+}
+
+fn udp(service: &Service) -> Vec<u16> {
+    use crate::model::PortKind::Udp;
+    let published = service.ports.iter().map(|p| (p.target, p.protocol));
+    let all = published.chain(service.expose.iter().copied());
+    let mut ports: Vec<u16> = all.filter(|(_, k)| *k == Udp).map(|(port, _)| port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+type BuildParts<'a> = Option<(
+    &'a std::path::Path,
+    &'a std::path::Path,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a BTreeMap<String, String>,
+)>;
+
+fn build(service: &Service) -> BuildParts<'_> {
+    let build = service.build.as_ref().filter(|_| service.uses_build())?;
+    let (context, file) = (build.context.as_path(), build.dockerfile.as_path());
+    Some((context, file, &build.dockerfile_inline, &build.target, &build.args))
+}

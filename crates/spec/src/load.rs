@@ -1,0 +1,413 @@
+//! The way from files to an [`App`]: read, interpolate, merge, read each service, then check what
+//! only shows when all of them are known.
+
+mod graph;
+mod resolve;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use base::ServiceName;
+pub(crate) use resolve::{Resolved, resolve};
+
+use crate::dockerfile::{self, ImageRecipe};
+use crate::env::Unreadable;
+use crate::keys::{Remarks, Scope};
+use crate::model::{App, Healthcheck, MountKind, Service, VolumeDef};
+use crate::read::{RawService, Reader};
+use crate::suggest::nearest;
+use crate::tree::{Node, Value};
+use crate::{Files, Finding};
+
+/// What to load, and the world around it.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// The Compose files, later ones on top of earlier ones. Places name them as they are here.
+    pub files: Vec<PathBuf>,
+    /// Where relative paths start; absolute. Without it, the folder of the first file, which must
+    /// be absolute then.
+    pub project_dir: Option<PathBuf>,
+    /// Name of the app; before `COMPOSE_PROJECT_NAME`, `name:` and the folder's name.
+    pub project_name: Option<String>,
+    /// The shell's environment. It wins over environment files.
+    pub env: BTreeMap<String, String>,
+    /// `--env-file`. Without any, `.env` in the project folder is read when it is there.
+    pub env_files: Vec<PathBuf>,
+    /// `--profile`; `*` is all of them. Without any, `COMPOSE_PROFILES` holds.
+    pub profiles: Vec<String>,
+    /// Services that the command line names; this switches them on whatever their profile.
+    pub services: Vec<String>,
+}
+
+/// An app, and what was noticed on the way: no errors among it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The app.
+    pub app: App,
+    /// What its Dockerfiles say, for the services that run from one.
+    pub recipes: BTreeMap<ServiceName, ImageRecipe>,
+    /// Warnings and notes.
+    pub findings: Vec<Finding>,
+}
+
+/// Loads an app.
+///
+/// # Errors
+/// Everything that was found when an error is among it: errors first, then as in the files.
+pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Vec<Finding>> {
+    let mut resolved = resolve(options, files);
+    let built = resolved.tree.take().and_then(|tree| build(options, files, &mut resolved, &tree));
+    match built {
+        Some((app, recipes)) if !resolved.report.failed() => {
+            Ok(Loaded { app, recipes, findings: resolved.report.into_findings() })
+        }
+        _ => Err(resolved.report.into_findings()),
+    }
+}
+
+type Built = (App, BTreeMap<ServiceName, ImageRecipe>);
+
+/// The app of a resolved tree. Problems go into the report of `resolved`.
+pub(crate) fn build(
+    options: &LoadOptions,
+    files: &dyn Files,
+    resolved: &mut Resolved,
+    tree: &Node,
+) -> Option<Built> {
+    let name = resolved.name.clone()?;
+    let mut reader = Reader {
+        report: &mut resolved.report,
+        remarks: Remarks::default(),
+        files,
+        env: &resolved.env,
+        project_dir: &resolved.project_dir,
+        shown_dir: &resolved.shown_dir,
+    };
+    let mut raw_services = Vec::new();
+    let mut volumes = BTreeMap::new();
+    for entry in reader.entries(Scope::Top, "the Compose file", tree) {
+        match entry.key.as_str() {
+            "services" => {
+                if !matches!(entry.node.value, Value::Map(_)) {
+                    reader.report.error(
+                        "bad-type",
+                        entry.at,
+                        format!("`services` is {}", entry.node.kind()),
+                        "it is a map from names to services",
+                        "indent the services below it",
+                    );
+                }
+                let each = entry.node.entries().iter().filter(|e| !e.key.starts_with("x-"));
+                raw_services = each.filter_map(|e| crate::read::service(&mut reader, e)).collect();
+            }
+            "volumes" => volumes = volume_defs(&mut reader, &entry.node, &name),
+            _ => {}
+        }
+    }
+    if tree.get("services").is_none()
+        || tree.get("services").is_some_and(|s| s.entries().is_empty())
+    {
+        reader.report.error(
+            "no-services",
+            tree.at,
+            "the Compose file has no services",
+            "an app is what its services are",
+            "add `services:` with a service below it",
+        );
+    }
+    let known: BTreeSet<ServiceName> =
+        raw_services.iter().map(|raw| raw.service.name.clone()).collect();
+    raw_services.retain(|raw| active(options, reader.env, &raw.service));
+    named_services(&mut reader, options, &known);
+
+    let mut services = BTreeMap::new();
+    let mut recipes = BTreeMap::new();
+    for mut raw in raw_services {
+        let recipe =
+            if raw.service.uses_build() { recipe(&mut reader, &raw.service) } else { None };
+        complete(&mut reader, &mut raw, recipe.as_ref());
+        runnable(&mut reader, &mut raw, recipe.as_ref());
+        if let Some(recipe) = recipe {
+            recipes.insert(raw.service.name.clone(), recipe);
+        }
+        services.insert(raw.service.name.clone(), raw.service);
+    }
+    graph::check(reader.report, &mut services, &known);
+    check_volumes(&mut reader, &services, &volumes);
+    check_ports(&mut reader, &services);
+    let remarks = std::mem::take(&mut reader.remarks);
+    remarks.finish(reader.report);
+    let app = App {
+        name,
+        project_dir: resolved.project_dir.clone(),
+        files: options.files.clone(),
+        services,
+        volumes,
+    };
+    Some((app, recipes))
+}
+
+fn active(options: &LoadOptions, env: &BTreeMap<String, String>, service: &Service) -> bool {
+    let from_env = env.get("COMPOSE_PROFILES").map_or("", String::as_str);
+    let from_env: Vec<&str> = from_env.split(',').map(str::trim).collect();
+    let given: Vec<&str> = options.profiles.iter().map(String::as_str).collect();
+    let wanted = if given.is_empty() { from_env } else { given };
+    service.profiles.is_empty()
+        || service.profiles.iter().any(|p| wanted.contains(&p.as_str()) || wanted.contains(&"*"))
+        || options.services.iter().any(|s| s == service.name.as_str())
+}
+
+fn named_services(reader: &mut Reader<'_>, options: &LoadOptions, known: &BTreeSet<ServiceName>) {
+    for name in options.services.iter().filter(|s| !known.contains(s.as_str())) {
+        let next = match nearest(name, known.iter().map(ServiceName::as_str)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "ms config lists the services".to_owned(),
+        };
+        let finding = Finding::error("service-unknown", format!("there is no service `{name}`"));
+        reader.report.push(finding.cause("the Compose file does not define it").next(next));
+    }
+}
+
+fn volume_defs(reader: &mut Reader<'_>, node: &Node, app: &str) -> BTreeMap<String, VolumeDef> {
+    let mut volumes = BTreeMap::new();
+    for entry in node.entries().iter().filter(|e| !e.key.starts_with("x-")) {
+        let owner = format!("volume `{}`", entry.key);
+        let mut def = VolumeDef {
+            name: format!("{app}_{}", entry.key),
+            external: false,
+            labels: BTreeMap::new(),
+            place: reader.report.place(entry.at),
+        };
+        let mut named = false;
+        for inner in reader.entries(Scope::Volume, &owner, &entry.node) {
+            let what = format!("`{}` of {owner}", inner.key);
+            match inner.key.as_str() {
+                "name" => {
+                    if let Some(name) = reader.text(&inner.node, &what) {
+                        def.name = name;
+                        named = true;
+                    }
+                }
+                "external" => match inner.node.get("name") {
+                    Some(name) => {
+                        def.external = true;
+                        def.name = reader.text(name, &what).unwrap_or(def.name);
+                        named = true;
+                    }
+                    None => {
+                        def.external = reader.boolean(&inner.node, &what).unwrap_or_default();
+                    }
+                },
+                "labels" => {
+                    let pairs = reader.pairs(&inner.node, &what).into_iter();
+                    def.labels = pairs.map(|(k, v)| (k, v.unwrap_or_default())).collect();
+                }
+                _ => {
+                    let driver = reader.text(&inner.node, &what);
+                    if driver.is_some_and(|d| d != "local") {
+                        reader.report.warn(
+                            "key-ignored",
+                            inner.at,
+                            format!("{what} has no effect"),
+                            "volumes are folders of the engine's state",
+                            "remove it, or leave it for Docker",
+                        );
+                    }
+                }
+            }
+        }
+        if def.external && !named {
+            def.name.clone_from(&entry.key);
+        }
+        volumes.insert(entry.key.clone(), def);
+    }
+    volumes
+}
+
+/// What the Dockerfile of a service says. `None` when it cannot be read; the report says why.
+fn recipe(reader: &mut Reader<'_>, service: &Service) -> Option<ImageRecipe> {
+    let build = service.build.as_ref()?;
+    let text = match &build.dockerfile_inline {
+        Some(text) => text.clone(),
+        None => match crate::env::text(reader.files, &build.dockerfile) {
+            Ok(text) => text,
+            Err(Unreadable { why, .. }) => {
+                let path = reader.shown(&build.dockerfile);
+                let name = &service.name;
+                let what = format!("cannot read {} to run `{name}`", path.display());
+                let finding = Finding::error("dockerfile-unreadable", what).at(&build.place);
+                reader.report.push(finding.cause(why).next(
+                    "write it, or name it under `build.dockerfile`, or give the service a \
+                     `command` and `x-mainspring: {native: true}`",
+                ));
+                return None;
+            }
+        },
+    };
+    let (shown, first_line) = match &build.dockerfile_inline {
+        Some(_) => (build.place.file.clone(), build.place.line),
+        None => (reader.shown(&build.dockerfile), 0),
+    };
+    let parsed = dockerfile::parse(&text, &shown, first_line);
+    let staged = parsed
+        .and_then(|file| dockerfile::final_stage(&file, build.target.as_deref(), &build.args));
+    match staged {
+        Ok(recipe) => {
+            recipe.findings.iter().for_each(|finding| reader.report.push(finding.clone()));
+            Some(recipe)
+        }
+        Err(findings) => {
+            findings.into_iter().for_each(|finding| reader.report.push(finding));
+            None
+        }
+    }
+}
+
+/// Fills in what the image says and the file does not.
+fn complete(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&ImageRecipe>) {
+    let service = &mut raw.service;
+    let from_image = recipe.and_then(|r| r.healthcheck.clone());
+    service.healthcheck = match raw.health.take() {
+        None => from_image,
+        Some((raw, _)) if raw.has_test => Some(raw.check),
+        Some((raw, place)) => match from_image {
+            Some(image) => {
+                let said = |key: &str| raw.said.iter().any(|s| s == key);
+                let own = raw.check;
+                let either = |key, own, image| if said(key) { own } else { image };
+                Some(Healthcheck {
+                    test: image.test,
+                    interval: either("interval", own.interval, image.interval),
+                    timeout: either("timeout", own.timeout, image.timeout),
+                    start_period: either("start_period", own.start_period, image.start_period),
+                    start_interval: either(
+                        "start_interval",
+                        own.start_interval,
+                        image.start_interval,
+                    ),
+                    retries: if said("retries") { own.retries } else { image.retries },
+                })
+            }
+            None => {
+                let what = format!("`healthcheck` of service `{}` has no `test`", service.name);
+                let finding = Finding::error("healthcheck-no-test", what).at(&place);
+                reader.report.push(
+                    finding
+                        .cause("there is nothing to run, and no image brings one along")
+                        .next("add `test: curl -fs localhost:8080/health`, or what tells it here"),
+                );
+                None
+            }
+        },
+    };
+    let Some(recipe) = recipe else { return };
+    if service.stop_signal.is_none() {
+        service.stop_signal.clone_from(&recipe.stop_signal);
+    }
+    for port in &recipe.expose {
+        let published = service.ports.iter().any(|p| (p.target, p.protocol) == *port);
+        if !published && !service.expose.contains(port) {
+            service.expose.push(*port);
+        }
+    }
+}
+
+/// Every service needs something to run.
+fn runnable(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&ImageRecipe>) {
+    let service = &mut raw.service;
+    let name = &service.name;
+    let says = |words: &Option<Vec<String>>| words.as_ref().is_some_and(|w| !w.is_empty());
+    let has_command = says(&service.command) || says(&service.entrypoint);
+    let nothing = |place: &base::Place, next: &str| {
+        Finding::error("nothing-to-run", format!("service `{name}` has nothing to run"))
+            .at(place)
+            .cause("it has neither a command nor a Dockerfile that has one")
+            .next(next)
+    };
+    if service.uses_build() {
+        if recipe.is_some_and(|r| dockerfile::run_command(service, Some(r)).is_empty()) {
+            let next = "add CMD to the Dockerfile, or `command:` to the service";
+            reader.report.push(nothing(&service.place, next));
+        }
+    } else if service.extension.native || service.image.is_none() {
+        if !has_command {
+            let next = "add `command:`, or `build:` with a Dockerfile";
+            reader.report.push(nothing(&service.place, next));
+        }
+    } else if let Some(image) = &service.image {
+        let place = raw.image_place.as_ref().unwrap_or(&service.place);
+        service.stand_in = crate::stand_in::part(image);
+        let finding = match service.stand_in {
+            Some(_) => Finding::error(
+                "stand-in-later",
+                format!(
+                    "service `{name}`: the stand-in for `{image}` is not yet part of this version"
+                ),
+            )
+            .cause(
+                "images are not run, and the embedded part that takes its place is not built yet",
+            )
+            .next(
+                "run it yourself, take the service out of the file and point the others at it, \
+                 or give it a `command` and `x-mainspring: {native: true}`",
+            ),
+            None => Finding::error(
+                "image-not-native",
+                format!("service `{name}`: the image `{image}` cannot be run"),
+            )
+            .cause("services run on the host; images are not pulled or unpacked in this version")
+            .next(
+                "add `command:` and `x-mainspring: {native: true}` to run a program of the host, \
+                 or `build:` with a Dockerfile",
+            ),
+        };
+        reader.report.push(finding.at(place));
+    }
+}
+
+fn check_volumes(
+    reader: &mut Reader<'_>,
+    services: &BTreeMap<ServiceName, Service>,
+    volumes: &BTreeMap<String, VolumeDef>,
+) {
+    for service in services.values() {
+        for mount in &service.volumes {
+            let MountKind::Named { name } = &mount.kind else { continue };
+            if volumes.contains_key(name) {
+                continue;
+            }
+            let next = match nearest(name, volumes.keys().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!(
+                    "add `{name}:` below the top-level `volumes:`, or write `./{name}` for a folder"
+                ),
+            };
+            let what = format!("service `{}` uses the volume `{name}`", service.name);
+            let finding = Finding::error("volume-unknown", what).at(&mount.place);
+            reader.report.push(finding.cause("the file does not define it").next(next));
+        }
+    }
+}
+
+fn check_ports(reader: &mut Reader<'_>, services: &BTreeMap<ServiceName, Service>) {
+    let mut taken = BTreeMap::new();
+    for service in services.values() {
+        for port in &service.ports {
+            let Some(published) = port.published else { continue };
+            let key = (published, port.protocol, port.host_ip);
+            let first = taken.entry(key).or_insert((&service.name, &port.place));
+            if first.1 == &port.place {
+                continue;
+            }
+            let what = format!("service `{}` publishes port {published}", service.name);
+            let cause = format!("service `{}` publishes it at {}", first.0, first.1);
+            let finding = Finding::error("port-twice", what).at(&port.place).cause(cause);
+            reader.report.push(finding.next("publish another port of the host"));
+        }
+    }
+}
+
+/// The folder that a file lies in.
+pub(crate) fn folder(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}

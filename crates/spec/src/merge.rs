@@ -1,0 +1,176 @@
+//! Several files as one tree, by Compose's rules for each key.
+//!
+//! Not here: what `ports` and `volumes` have in common with one another; they are appended here
+//! and made unique where they are read.
+
+use crate::tree::{Entry, Node, Tag, Value};
+
+/// The tree of `over` laid on `base`.
+pub(crate) fn merge(base: Node, over: Node) -> Node {
+    merge_at(base, over, &mut Vec::new())
+}
+
+/// What `!reset` and `!override` leave when there is nothing below them: a reset value is gone.
+pub(crate) fn settle(mut node: Node) -> Node {
+    node.tag = Tag::None;
+    node.value = match node.value {
+        Value::Map(entries) => {
+            let kept = entries.into_iter().filter(|e| e.node.tag != Tag::Reset);
+            Value::Map(kept.map(|e| Entry { node: settle(e.node), ..e }).collect())
+        }
+        Value::List(items) => {
+            let kept = items.into_iter().filter(|n| n.tag != Tag::Reset);
+            Value::List(kept.map(settle).collect())
+        }
+        value => value,
+    };
+    node
+}
+
+fn merge_at(base: Node, over: Node, path: &mut Vec<String>) -> Node {
+    if over.tag != Tag::None || replaces(path) {
+        return over;
+    }
+    let (base, over) = match shape(path) {
+        Shape::Pairs => (pairs(base), pairs(over)),
+        Shape::Names => (names(base), names(over)),
+        Shape::List => (listed(base), listed(over)),
+        Shape::Build => (build(base), build(over)),
+        Shape::AsIs => (base, over),
+    };
+    match (base.value, over.value) {
+        (Value::Map(base_entries), Value::Map(over_entries)) => {
+            let at = over.at;
+            Node::new(Value::Map(merge_maps(base_entries, over_entries, path)), at)
+        }
+        (Value::List(mut items), Value::List(more)) => {
+            items.extend(more);
+            Node { value: Value::List(items), tag: base.tag, at: base.at }
+        }
+        // `key:` with nothing behind it leaves what was said before.
+        (value, Value::Null) => Node { value, tag: base.tag, at: base.at },
+        (_, value) => Node { value, tag: over.tag, at: over.at },
+    }
+}
+
+fn merge_maps(mut base: Vec<Entry>, over: Vec<Entry>, path: &mut Vec<String>) -> Vec<Entry> {
+    for entry in over {
+        let known = base.iter().position(|e| e.key == entry.key);
+        match known {
+            Some(i) if entry.node.tag == Tag::Reset => {
+                base.remove(i);
+            }
+            None if entry.node.tag == Tag::Reset => {}
+            Some(i) => {
+                path.push(entry.key.clone());
+                let below = std::mem::replace(&mut base[i].node, Node::text("", entry.at));
+                base[i].node = merge_at(below, entry.node, path);
+                base[i].at = entry.at;
+                path.pop();
+            }
+            None => base.push(entry),
+        }
+    }
+    base
+}
+
+fn words(path: &[String]) -> Vec<&str> {
+    path.iter().map(String::as_str).collect()
+}
+
+/// Keys whose later value stands alone.
+fn replaces(path: &[String]) -> bool {
+    matches!(
+        words(path)[..],
+        ["services", _, "command" | "entrypoint"]
+            | ["services", _, "healthcheck", "test"]
+            | ["services", _, "x-mainspring", _]
+    )
+}
+
+enum Shape {
+    /// A map, or a list of `KEY=value`.
+    Pairs,
+    /// A map, or a list of its keys.
+    Names,
+    /// A list, or its only item.
+    List,
+    /// A map, or its `context`.
+    Build,
+    AsIs,
+}
+
+fn shape(path: &[String]) -> Shape {
+    match words(path)[..] {
+        ["services", _, "environment" | "labels" | "annotations" | "sysctls" | "extra_hosts"]
+        | ["services", _, "build", "args" | "labels"]
+        | ["services", _, "deploy", "labels"]
+        | ["volumes" | "networks", _, "labels"] => Shape::Pairs,
+        ["services", _, "depends_on" | "networks"] => Shape::Names,
+        ["services", _, "env_file" | "tmpfs" | "dns" | "dns_search" | "label_file"] => Shape::List,
+        ["services", _, "build"] => Shape::Build,
+        _ => Shape::AsIs,
+    }
+}
+
+/// A list of `KEY=value` as a map, so that it merges with one.
+pub(crate) fn pairs(node: Node) -> Node {
+    let Value::List(items) = node.value else { return node };
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut rest = Vec::new();
+    for item in items {
+        let Value::Scalar(scalar) = &item.value else {
+            rest.push(item);
+            continue;
+        };
+        let (key, value) = match scalar.text.split_once('=') {
+            Some((key, value)) => {
+                let mut value = Node::text(value, item.at);
+                if let Value::Scalar(inner) = &mut value.value {
+                    inner.literal = scalar.literal;
+                }
+                (key.to_owned(), value)
+            }
+            None => (scalar.text.clone(), Node::new(Value::Null, item.at)),
+        };
+        match entries.iter_mut().find(|e| e.key == key) {
+            Some(entry) => *entry = Entry { key, at: item.at, node: value },
+            None => entries.push(Entry { key, at: item.at, node: value }),
+        }
+    }
+    // What is no pair stays a list, so that the reader refuses it with its place.
+    let value = if rest.is_empty() { Value::Map(entries) } else { Value::List(rest) };
+    Node { value, tag: node.tag, at: node.at }
+}
+
+/// A list of names as a map of them.
+pub(crate) fn names(node: Node) -> Node {
+    let Value::List(items) = &node.value else { return node };
+    let mut entries: Vec<Entry> = Vec::new();
+    for item in items {
+        let Value::Scalar(scalar) = &item.value else { return node };
+        if !entries.iter().any(|e| e.key == scalar.text) {
+            let nothing = Node::new(Value::Null, item.at);
+            entries.push(Entry { key: scalar.text.clone(), at: item.at, node: nothing });
+        }
+    }
+    Node { value: Value::Map(entries), tag: node.tag, at: node.at }
+}
+
+fn listed(node: Node) -> Node {
+    match node.value {
+        Value::List(_) | Value::Null => node,
+        _ => {
+            let (tag, at) = (node.tag, node.at);
+            Node { value: Value::List(vec![Node { tag: Tag::None, ..node }]), tag, at }
+        }
+    }
+}
+
+/// `build: dir` as `build: {context: dir}`.
+pub(crate) fn build(node: Node) -> Node {
+    let Value::Scalar(_) = &node.value else { return node };
+    let (tag, at) = (node.tag, node.at);
+    let context = Entry { key: "context".to_owned(), at, node: Node { tag: Tag::None, ..node } };
+    Node { value: Value::Map(vec![context]), tag, at }
+}

@@ -1,0 +1,100 @@
+//! `build`, in both forms.
+
+use std::path::PathBuf;
+
+use super::Reader;
+use crate::keys::Scope;
+use crate::model::Build;
+use crate::report::At;
+use crate::tree::Node;
+
+impl Reader<'_> {
+    pub(super) fn build(&mut self, node: &Node, at: At, owner: &str) -> Option<Build> {
+        let node = crate::merge::build(node.clone());
+        let what = format!("`build` of {owner}");
+        let failed_before = self.report.failed();
+        let mut context = None;
+        let mut dockerfile = None;
+        let mut dockerfile_inline = None;
+        let mut target = None;
+        let mut args = std::collections::BTreeMap::new();
+        for entry in self.entries(Scope::Build, &what, &node) {
+            let named = format!("`build.{}` of {owner}", entry.key);
+            match entry.key.as_str() {
+                "context" => context = self.context(&entry.node, &named),
+                "dockerfile" => dockerfile = self.text(&entry.node, &named).map(|t| (t, entry.at)),
+                "dockerfile_inline" => dockerfile_inline = self.text(&entry.node, &named),
+                "target" => {
+                    target = self.text(&entry.node, &named).filter(|t| !t.is_empty());
+                }
+                "args" => {
+                    let pairs = self.pairs(&entry.node, &named);
+                    args = self.filled(pairs);
+                }
+                _ => {}
+            }
+        }
+        if context.is_none()
+            && (dockerfile_inline.is_none() || self.report.failed() != failed_before)
+        {
+            if node.get("context").is_none() {
+                self.report.error(
+                    "build-no-context",
+                    at,
+                    format!("{what} has no `context`"),
+                    "the folder that the Dockerfile copies from is not known",
+                    "add `context: .`",
+                );
+            }
+            return None;
+        }
+        if let (Some((_, at)), Some(_)) = (&dockerfile, &dockerfile_inline) {
+            self.report.error(
+                "build-two-dockerfiles",
+                *at,
+                format!("{what} has `dockerfile` and `dockerfile_inline`"),
+                "only one of them can be built",
+                "remove one",
+            );
+        }
+        let context = context.unwrap_or_else(|| self.project_dir.to_owned());
+        let file = dockerfile.map_or_else(|| "Dockerfile".to_owned(), |(text, _)| text);
+        Some(Build {
+            dockerfile: super::normal(&context.join(file)),
+            context,
+            dockerfile_inline,
+            target,
+            args,
+            place: self.report.place(at),
+        })
+    }
+
+    fn context(&mut self, node: &Node, named: &str) -> Option<PathBuf> {
+        let text = self.text(node, named)?;
+        let scheme =
+            |t: &str| t.contains("://") || t.starts_with("git@") || t.starts_with("github.com/");
+        if scheme(&text) {
+            self.report.error(
+                "build-remote-context",
+                node.at,
+                format!("{named} is `{text}`"),
+                "a context is a folder of this host; nothing is fetched",
+                "clone it and name the folder",
+            );
+            return None;
+        }
+        Some(self.host_path(&text))
+    }
+
+    /// Pairs with what is missing taken from the environment; what is not there either is left
+    /// out.
+    pub(super) fn filled(
+        &self,
+        pairs: std::collections::BTreeMap<String, Option<String>>,
+    ) -> std::collections::BTreeMap<String, String> {
+        let from_env = |key: &str| self.env.get(key).cloned();
+        let each = pairs.into_iter();
+        each.filter_map(|(key, value)| Some((key.clone(), value.or_else(|| from_env(&key))?)))
+            .collect()
+    }
+}
