@@ -288,3 +288,194 @@ fn rescan(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::ManualClock;
+    use std::collections::BTreeMap;
+    use std::fs::{self, OpenOptions};
+    use std::io::Write;
+    use std::time::Duration;
+    use tokio::task::JoinSet;
+
+    struct Writer {
+        folder: PathBuf,
+        set_aside: u64,
+    }
+
+    impl Writer {
+        fn new(dir: &Path, instance: &str) -> Writer {
+            let folder = dir.join(instance);
+            fs::create_dir_all(&folder).unwrap();
+            Writer { folder, set_aside: 0 }
+        }
+
+        fn raw(&self, bytes: &str) {
+            let path = self.folder.join("current.log");
+            let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+            file.write_all(bytes.as_bytes()).unwrap();
+        }
+
+        fn line(&self, text: impl std::fmt::Display) {
+            self.raw(&format!("2026-11-22T04:26:18Z stdout F {text}\n"));
+        }
+
+        fn rotate(&mut self) {
+            self.set_aside += 1;
+            let aside = self.folder.join(format!("{}.log", self.set_aside));
+            fs::rename(self.folder.join("current.log"), aside).unwrap();
+        }
+    }
+
+    fn start(dir: &Path, filter: LogFilter, watch: Watch) -> (JoinSet<()>, Lines) {
+        let (tail, lines) = Tail::open(dir, filter, watch).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tail.run(Arc::new(ManualClock::default())));
+        (tasks, Lines { lines, batch: VecDeque::new() })
+    }
+
+    struct Lines {
+        lines: mpsc::Receiver<Vec<Line>>,
+        batch: VecDeque<Line>,
+    }
+
+    impl Lines {
+        async fn next(&mut self) -> Line {
+            while self.batch.is_empty() {
+                let batch = tokio::time::timeout(Duration::from_secs(60), self.lines.recv()).await;
+                self.batch.extend(batch.expect("a line in time").expect("an open tail"));
+            }
+            self.batch.pop_front().unwrap()
+        }
+
+        async fn text(&mut self) -> String {
+            self.next().await.text
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn rotations_under_a_writer_lose_and_double_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        Writer::new(&path, "web.1").line("before");
+        let (_tasks, mut lines) = start(&path, LogFilter::default(), Watch::new(&path));
+        // One of the folders is there already, two are new to the tail.
+        let threads: Vec<_> = ["web.1", "web.2", "db.1"]
+            .into_iter()
+            .map(|instance| {
+                let mut writer = Writer::new(&path, instance);
+                std::thread::spawn(move || {
+                    for number in 0..2000 {
+                        writer.line(format_args!("{number} {}", "x".repeat(number % 300)));
+                        if number % 37 == 36 {
+                            writer.rotate();
+                        }
+                    }
+                    writer.line("end");
+                })
+            })
+            .collect();
+        let mut next: BTreeMap<String, usize> = BTreeMap::new();
+        let mut ended = 0;
+        while ended < 3 {
+            let line = lines.next().await;
+            assert_ne!(line.stream, Stream::Engine, "nothing was skipped: {}", line.text);
+            let next = next.entry(line.instance.to_string()).or_default();
+            if line.text == "end" {
+                assert_eq!(*next, 2000, "{}", line.instance);
+                ended += 1;
+            } else {
+                let number: usize = line.text.split(' ').next().unwrap().parse().unwrap();
+                assert_eq!(number, *next, "{}", line.instance);
+                *next += 1;
+            }
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_torn_line_waits_and_parts_are_joined() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(dir.path(), "web.1");
+        writer.line("old");
+        writer.raw("2026-11-22T04:26:18Z stdout F to");
+        let (_tasks, mut lines) = start(dir.path(), LogFilter::default(), Watch::new(dir.path()));
+        writer.raw("rn\n");
+        assert_eq!(lines.text().await, "torn");
+        writer.raw("2026-11-22T04:26:18Z stdout P one \nrubbish\n");
+        writer.raw("2026-11-22T04:26:18Z stderr F between\n");
+        assert_eq!(lines.text().await, "between");
+        writer.rotate();
+        writer.raw("2026-11-22T04:26:18Z stdout F line\n");
+        assert_eq!(lines.text().await, "one line");
+    }
+
+    #[tokio::test]
+    async fn filters_and_sees_new_folders_without_inotify_too() {
+        for watch in [Watch::new, |_: &Path| Watch::polling()] {
+            let dir = tempfile::tempdir().unwrap();
+            let filter = LogFilter {
+                sources: vec!["web".into()],
+                must: vec![crate::logs::Match::text("keep").unwrap()],
+                ..LogFilter::default()
+            };
+            let (tasks, mut lines) = start(dir.path(), filter, watch(dir.path()));
+            Writer::new(dir.path(), "db.1").line("keep not");
+            let mut web = Writer::new(dir.path(), "web.7");
+            web.line("drop");
+            web.line("keep one");
+            web.rotate();
+            web.line("keep two");
+            assert_eq!(lines.text().await, "keep one");
+            assert_eq!(lines.text().await, "keep two");
+            fs::remove_dir_all(dir.path().join("web.7")).unwrap();
+            Writer::new(dir.path(), "web.8").line("keep three");
+            assert_eq!(lines.text().await, "keep three");
+            drop(lines);
+            tasks.join_all().await;
+        }
+    }
+
+    #[test]
+    fn a_slow_reader_loses_the_oldest_and_is_told() {
+        let mut waiting = Waiting::default();
+        for number in 0..WAITING_LINES_MAX + 3 {
+            let (at, instance) = (UnixNanos(1), "web.1".parse().unwrap());
+            let text = number.to_string();
+            waiting.push(Line { at, instance, stream: Stream::Stdout, text });
+        }
+        let batch = waiting.batch(UnixNanos(9));
+        assert_eq!((batch[0].stream, batch[0].at), (Stream::Engine, UnixNanos(9)));
+        assert_eq!(batch[0].text, "3 lines skipped");
+        assert_eq!(batch[1].text, "3");
+        assert_eq!(batch.len(), BATCH_LINES_MAX);
+        let mut given = batch.len() - 1;
+        while !waiting.lines.is_empty() {
+            let batch = waiting.batch(UnixNanos(9));
+            assert!(batch.iter().all(|line| line.stream == Stream::Stdout));
+            given += batch.len();
+        }
+        assert_eq!((given, waiting.bytes), (WAITING_LINES_MAX, 0));
+    }
+
+    #[tokio::test]
+    async fn a_search_and_its_tail_meet_without_a_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::LogStore::open(dir.path(), Arc::new(ManualClock::default())).unwrap();
+        let mut writer = Writer::new(dir.path(), "web.1");
+        writer.line("one");
+        writer.rotate();
+        writer.line("two");
+        writer.raw("2026-11-22T04:26:18Z stdout F thr");
+        let (page, lines) = store.search_and_follow(LogFilter::default()).await.unwrap();
+        let found: Vec<_> = page.lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(found, ["one", "two"]);
+        writer.raw("ee\n");
+        writer.rotate();
+        writer.line("four");
+        let mut lines = Lines { lines, batch: VecDeque::new() };
+        assert_eq!(lines.text().await, "three");
+        assert_eq!(lines.text().await, "four");
+    }
+}
