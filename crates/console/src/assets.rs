@@ -36,7 +36,37 @@ macro_rules! files {
 const INDEX: &str = "/app/index.html";
 
 const FILES: &[File] = files![
+    JS "/app/actions.js",
+    JS "/app/api.js",
+    CSS "/app/base.css",
+    JS "/app/chart.js",
+    JS "/app/events.js",
+    JS "/app/format.js",
+    SVG "/app/icon.svg",
     HTML "/app/index.html",
+    JS "/app/keys.js",
+    JS "/app/layout.js",
+    JS "/app/lib.js",
+    JS "/app/live.js",
+    JS "/app/logs.js",
+    JS "/app/main.js",
+    JS "/app/map.js",
+    JS "/app/overview.js",
+    CSS "/app/pages.css",
+    JS "/app/router.js",
+    JS "/app/service.js",
+    JS "/app/stream.js",
+    JS "/app/theme-switch.js",
+    JS "/app/theme.js",
+    JS "/app/ui.js",
+    JS "/app/worker.js",
+    JS "/vendor/htm.js",
+    JS "/vendor/preact-hooks.js",
+    JS "/vendor/preact.js",
+    JS "/vendor/signals-core.js",
+    JS "/vendor/signals.js",
+    CSS "/vendor/uplot.css",
+    JS "/vendor/uplot.js",
 ];
 
 /// The files, with their hashes.
