@@ -7,10 +7,27 @@
 //! an endpoint only while the table in force says that it is ready; no request allocates once its
 //! connection is warm; every wait has a limit.
 
+mod answer;
+mod balance;
+mod buffer;
 mod config;
+mod conns;
+mod detect;
+mod director;
 mod edge;
+mod endpoint;
+mod exchange;
+mod http;
+mod http_conn;
+pub mod metrics;
+mod pump;
+mod service;
+mod shared;
 mod status;
 mod table;
+mod tcp;
+mod tunnel;
+mod worker;
 
 pub use config::{EdgeConfig, Limits};
 pub use edge::{Edge, EdgeError};

@@ -1,0 +1,121 @@
+//! Answers that the edge gives itself, in plain text: what, on what, why, what next.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::task::Poll;
+
+use base::{InstanceId, ServiceName};
+use tokio::net::TcpStream;
+
+use crate::http::{Method, Refusal};
+use crate::service::Unavailable;
+
+/// Bytes of a refused request that are read and dropped, so that the client gets to its answer.
+const LINGER_BYTES_MAX: usize = 256 << 10;
+/// How long that goes on.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) refusal: Refusal,
+    body: String,
+    retry_after: bool,
+}
+
+impl Answer {
+    /// To a request that cannot be understood in one way only.
+    pub(crate) fn refused(refusal: Refusal) -> Answer {
+        let body = format!("{}: the request was refused: {}\n", refusal.status(), refusal.text());
+        Answer { refusal, body, retry_after: false }
+    }
+
+    /// To a request for which there was no endpoint.
+    pub(crate) fn unavailable(service: &ServiceName, unavailable: &Unavailable) -> Answer {
+        let refusal = unavailable.refusal;
+        let status = refusal.status();
+        let mut body =
+            format!("{status}: `{service}` cannot take the request: {}\n", refusal.text());
+        if !unavailable.why.is_empty() {
+            body.push_str(&format!("cause: {}\n", unavailable.why));
+        }
+        body.push_str(&format!("next:  ms ps {service}; ms logs {service}\n"));
+        Answer { refusal, body, retry_after: true }
+    }
+
+    /// To a request that an instance did not answer.
+    pub(crate) fn failed(service: &ServiceName, instance: &InstanceId, refusal: Refusal) -> Answer {
+        let status = refusal.status();
+        let body = format!(
+            "{status}: `{service}` did not answer the request: {}\ncause: instance {instance}\n\
+             next:  ms logs {instance}\n",
+            refusal.text()
+        );
+        Answer { refusal, body, retry_after: false }
+    }
+
+    /// Writes the answer as far as the socket takes it at once, which is all of it unless the
+    /// client reads nothing; `false` when it did not go out whole.
+    pub(crate) fn send(&self, stream: &TcpStream, method: Method, keep_alive: bool) -> bool {
+        let status = self.refusal.status();
+        let text = format!(
+            "HTTP/1.1 {status} {}\r\ncontent-type: text/plain; charset=utf-8\r\n\
+             content-length: {}\r\n{}{}\r\n{}",
+            reason(status),
+            self.body.len(),
+            if self.retry_after { "retry-after: 1\r\n" } else { "" },
+            if keep_alive { "" } else { "connection: close\r\n" },
+            if method == Method::Head { "" } else { &self.body },
+        );
+        let mut left = text.as_bytes();
+        while !left.is_empty() {
+            match stream.try_write(left) {
+                Ok(count) if count > 0 => left = &left[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}
+
+/// Ends a connection whose client may still be sending: a close with unread bytes would reset it
+/// and take the answer away from the client.
+pub(crate) async fn linger(stream: &TcpStream) {
+    if socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write).is_err() {
+        return;
+    }
+    let mut left = LINGER_BYTES_MAX;
+    let drained = poll_fn(|cx| {
+        let mut sink = [0; 1024];
+        while left > 0 {
+            if stream.poll_read_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match stream.try_read(&mut sink) {
+                Ok(count) if count > 0 => left = left.saturating_sub(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    });
+    // Whether the client was done in time or not, the connection is over.
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}

@@ -1,0 +1,215 @@
+//! Field lines (`Name: value`), and the character classes of RFC 9110.
+
+use super::Refusal;
+
+const TOKEN: u8 = 1;
+const VALUE: u8 = 2;
+const TARGET: u8 = 4;
+const HOST: u8 = 8;
+
+/// What each byte may be part of.
+static CLASS: [u8; 256] = {
+    let mut class = [0u8; 256];
+    let mut at = 0;
+    while at < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        let byte = at as u8;
+        let alnum = byte.is_ascii_alphanumeric();
+        if alnum || is_one_of(byte, b"!#$%&'*+-.^_`|~") {
+            class[at] |= TOKEN;
+        }
+        if byte == b'\t' || (byte >= b' ' && byte != 0x7f) {
+            class[at] |= VALUE;
+        }
+        if byte > b' ' && byte != 0x7f && byte != b'#' {
+            class[at] |= TARGET;
+        }
+        if alnum || is_one_of(byte, b"-._~%!$&'()*+,;=:[]") {
+            class[at] |= HOST;
+        }
+        at += 1;
+    }
+    class
+};
+
+const fn is_one_of(byte: u8, set: &[u8]) -> bool {
+    let mut at = 0;
+    while at < set.len() {
+        if set[at] == byte {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+pub(super) fn is_token(byte: u8) -> bool {
+    CLASS[usize::from(byte)] & TOKEN != 0
+}
+
+pub(super) fn is_value(byte: u8) -> bool {
+    CLASS[usize::from(byte)] & VALUE != 0
+}
+
+pub(super) fn is_target(byte: u8) -> bool {
+    CLASS[usize::from(byte)] & TARGET != 0
+}
+
+pub(super) fn is_host(byte: u8) -> bool {
+    CLASS[usize::from(byte)] & HOST != 0
+}
+
+/// A span of a head. Heads are at most 16 KiB, so 16 bits are enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u16,
+    pub(crate) end: u16,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Span {
+        let short = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+        Span { start: short(start), end: short(end) }
+    }
+
+    pub(crate) fn of(self, head: &[u8]) -> &[u8] {
+        head.get(usize::from(self.start)..usize::from(self.end)).unwrap_or_default()
+    }
+}
+
+/// What a field means to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Nothing: it is passed on.
+    Other,
+    /// `Host`.
+    Host,
+    /// `Content-Length`.
+    ContentLength,
+    /// `Transfer-Encoding`.
+    TransferEncoding,
+    /// `Connection`.
+    Connection,
+    /// `Upgrade`.
+    Upgrade,
+    /// `Expect`.
+    Expect,
+    /// `Keep-Alive`.
+    KeepAlive,
+    /// Other fields of one hop: never passed on.
+    OneHop,
+    /// `X-Forwarded-…`, `Forwarded` and `X-Real-IP`.
+    Forwarded,
+}
+
+/// One field line of a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    /// The whole line with its CRLF.
+    pub(crate) line: Span,
+    /// Its name.
+    pub(crate) name: Span,
+    /// Its value without the blanks around it.
+    pub(crate) value: Span,
+    /// What it means.
+    pub(crate) meaning: Meaning,
+}
+
+/// The members of a comma-separated list without blanks; empty members are left out.
+pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Reads the field lines of `head` from `at` to the empty line that ends it.
+pub(super) fn fields(
+    head: &[u8],
+    mut at: usize,
+    fields_max: usize,
+    fields: &mut Vec<Field>,
+) -> Result<(), Refusal> {
+    fields.clear();
+    loop {
+        let rest = head.get(at..).unwrap_or_default();
+        // The scan made sure that each LF has its CR, so a line ends at its LF.
+        let Some(lf) = memchr::memchr(b'\n', rest) else { return Err(Refusal::FieldName) };
+        if lf <= 1 {
+            return Ok(());
+        }
+        if fields.len() == fields_max {
+            return Err(Refusal::TooManyFields);
+        }
+        fields.push(field(head, at, at + lf + 1)?);
+        at += lf + 1;
+    }
+}
+
+fn field(head: &[u8], start: usize, end: usize) -> Result<Field, Refusal> {
+    let line = &head[start..end - 2];
+    if matches!(line[0], b' ' | b'\t') {
+        return Err(Refusal::ObsFold);
+    }
+    let colon = line.iter().position(|&byte| !is_token(byte)).ok_or(Refusal::FieldName)?;
+    if colon == 0 || line[colon] != b':' {
+        return Err(Refusal::FieldName);
+    }
+    let raw = &line[colon + 1..];
+    if !raw.iter().all(|&byte| is_value(byte)) {
+        return Err(Refusal::FieldValue);
+    }
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let first = raw.iter().position(|byte| !blank(byte)).unwrap_or(raw.len());
+    let last = raw.iter().rposition(|byte| !blank(byte)).map_or(first, |last| last + 1);
+    let value_at = start + colon + 1;
+    Ok(Field {
+        line: Span::new(start, end),
+        name: Span::new(start, start + colon),
+        value: Span::new(value_at + first, value_at + last),
+        meaning: meaning(&line[..colon])?,
+    })
+}
+
+/// What the field of this name means. Names in which `_` stands for `-` are read as the other by
+/// gateways that turn fields into variables (CGI, WSGI): those that frame a message are refused.
+fn meaning(name: &[u8]) -> Result<Meaning, Refusal> {
+    let is = |lower: &[u8]| name.eq_ignore_ascii_case(lower);
+    let found = match name.len() {
+        2 if is(b"te") => Meaning::OneHop,
+        4 if is(b"host") => Meaning::Host,
+        6 if is(b"expect") => Meaning::Expect,
+        7 if is(b"upgrade") => Meaning::Upgrade,
+        9 if is(b"forwarded") => Meaning::Forwarded,
+        9 if same_variable(name, b"x-real-ip") => Meaning::Forwarded,
+        10 if is(b"connection") => Meaning::Connection,
+        10 if is(b"keep-alive") => Meaning::KeepAlive,
+        14 if is(b"content-length") => Meaning::ContentLength,
+        14 if same_variable(name, b"content-length") => return Err(Refusal::FieldName),
+        14 if is(b"http2-settings") => Meaning::OneHop,
+        16 if is(b"proxy-connection") => Meaning::OneHop,
+        17 if is(b"transfer-encoding") => Meaning::TransferEncoding,
+        17 if same_variable(name, b"transfer-encoding") => return Err(Refusal::FieldName),
+        18 if is(b"proxy-authenticate") => Meaning::OneHop,
+        19 if is(b"proxy-authorization") => Meaning::OneHop,
+        len if len > 12 && same_variable(&name[..12], b"x-forwarded-") => Meaning::Forwarded,
+        _ => Meaning::Other,
+    };
+    Ok(found)
+}
+
+fn same_variable(name: &[u8], lower: &[u8]) -> bool {
+    name.len() == lower.len()
+        && name.iter().zip(lower).all(|(&byte, &want)| {
+            let byte = if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+            byte == want
+        })
+}
+
+/// The number of a `Content-Length` value: plain digits, no sign, list or leading zero.
+pub(super) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+    let plain = (1..=18).contains(&value.len())
+        && value.iter().all(u8::is_ascii_digit)
+        && (value.len() == 1 || value[0] != b'0');
+    if !plain {
+        return Err(Refusal::ContentLength);
+    }
+    Ok(value.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}

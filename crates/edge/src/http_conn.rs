@@ -1,0 +1,366 @@
+//! A client's HTTP connection: one request after the other, each to an endpoint of its own.
+//!
+//! Not here: how bytes of one request move (`exchange`) and where it goes (`service`).
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+
+use base::ServiceName;
+use tokio::net::TcpStream;
+
+use crate::answer::{self, Answer};
+use crate::buffer::Buffer;
+use crate::conns::ticks;
+use crate::endpoint::Idle;
+use crate::exchange::{Done, Exchange, Failed, Work, may_repeat};
+use crate::http::{Ending, Forwarding, HeadScan, Method, Refusal, Request, request_head};
+use crate::metrics;
+use crate::pump::{Pump, poll_fill};
+use crate::service::{Target, acquire};
+use crate::tunnel;
+use crate::worker::{Caller, ConnGuard, LocalListener, Worker};
+
+/// How often a request goes to another endpoint after a connection ended without an answer.
+const REPEATS_MAX: u32 = 3;
+
+/// Serves a connection from its first byte.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+    guard: ConnGuard,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    serve_after(worker, listener, guard, stream, peer, Buffer::default()).await;
+}
+
+/// Serves a connection of which `first` has been read already.
+pub(crate) async fn serve_after(
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+    guard: ConnGuard,
+    stream: TcpStream,
+    peer: SocketAddr,
+    first: Buffer,
+) {
+    let mut client = Client { worker, listener, guard, stream, peer, caller: Caller::default() };
+    let mut work = None;
+    if !first.is_empty() {
+        let mut begun = client.worker.take_work();
+        client.worker.buffers.put(std::mem::replace(&mut begun.down, first));
+        work = Some(begun);
+    }
+    loop {
+        let mut at_hand = match work.take() {
+            Some(work) => work,
+            None => {
+                if !client.wait().await {
+                    return;
+                }
+                client.worker.take_work()
+            }
+        };
+        let next = client.request(&mut at_hand).await;
+        if next == Next::Request && !at_hand.down.is_empty() {
+            work = Some(at_hand);
+            continue;
+        }
+        client.worker.put_work(at_hand);
+        match next {
+            Next::Request => {}
+            Next::Close => return answer::linger(&client.stream).await,
+            Next::Abort => return,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Request,
+    /// Close so that the client can still read its answer.
+    Close,
+    /// Close at once: the client must not take what it has for whole.
+    Abort,
+}
+
+struct Client {
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+    guard: ConnGuard,
+    stream: TcpStream,
+    peer: SocketAddr,
+    caller: Caller,
+}
+
+impl Client {
+    /// Waits for the first byte of a request, holding no buffer; `false` when none will come.
+    async fn wait(&self) -> bool {
+        let conn = &self.guard.conn;
+        conn.set_deadline(self.worker.now() + self.worker.ticks.idle);
+        poll_fn(|cx| {
+            if self.stream.poll_read_ready(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if conn.is_leaving() || self.worker.is_draining() || conn.poll_expired(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Serves one request; `work.down` may hold its beginning, and afterwards that of the next.
+    async fn request(&mut self, work: &mut Work) -> Next {
+        let request = match self.read_head(work).await {
+            Ok(Some(request)) => request,
+            Ok(None) => return Next::Abort,
+            Err(refusal) => return self.refuse(Method::Get, refusal),
+        };
+        let started = self.worker.shared.config.clock.monotonic();
+        let mut upload = Pump::new(request.framing.clone(), false);
+        if let Err(refusal) = upload.begin(&mut work.down) {
+            return self.refuse(request.method, refusal);
+        }
+        let mut served = Served { status: 0, received: 0, sent: 0, stats: None };
+        let next = self.forward(work, &request, &mut upload, &mut served).await;
+        if served.status != 0 {
+            let caller = self.worker.caller(self.peer.ip(), &mut self.caller);
+            let stats = served
+                .stats
+                .unwrap_or_else(|| self.listener.service.borrow().stats(caller, &self.worker));
+            let took = self.worker.shared.config.clock.monotonic().saturating_sub(started);
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            stats.request(request.method, served.status, micros);
+            stats.bytes(served.received, served.sent);
+        }
+        next
+    }
+
+    /// Reads a head and writes the one to forward; `None` when the client ended before it.
+    async fn read_head(&self, work: &mut Work) -> Result<Option<Request>, Refusal> {
+        let limits = self.worker.limits();
+        let conn = &self.guard.conn;
+        conn.set_deadline(self.worker.now() + self.worker.ticks.head);
+        let mut scan = HeadScan::default();
+        let mut skipped = false;
+        let len = loop {
+            // One empty line before a request is tolerated: old clients end bodies with it.
+            if !skipped && work.down.bytes().starts_with(b"\r\n") {
+                work.down.consume(2);
+                skipped = true;
+            }
+            let partial_line = !skipped && work.down.bytes() == b"\r";
+            if !partial_line
+                && let Some(len) = scan.advance(work.down.bytes(), limits.head_bytes_max)?
+            {
+                break len;
+            }
+            let filled = poll_fn(|cx| match poll_fill(cx, &self.stream, &mut work.down) {
+                Poll::Ready(filled) => Poll::Ready(Ok(filled)),
+                Poll::Pending => conn.poll_expired(cx).map(|()| Err(Refusal::HeadTimeout)),
+            });
+            if !matches!(filled.await?, Some(count) if count > 0) {
+                return Ok(None);
+            }
+        };
+        let head = &work.down.bytes()[..len];
+        let request = Request::parse(head, limits.header_fields_max, &mut work.fields)?;
+        let published = self.listener.is_published();
+        let forwarding = published.then_some(Forwarding { client: self.peer.ip() });
+        let service = self.listener.service.borrow();
+        let name = service.name.as_str();
+        request_head(&mut work.out, head, &request, &work.fields, name, forwarding);
+        work.down.consume(len);
+        Ok(Some(request))
+    }
+
+    /// Sends the request on until an endpoint answers it, or nothing can be done.
+    async fn forward(
+        &mut self,
+        work: &mut Work,
+        request: &Request,
+        upload: &mut Pump,
+        served: &mut Served,
+    ) -> Next {
+        let mut repeats = 0;
+        loop {
+            // A request that cannot be repeated does not risk a connection that the instance may
+            // be closing at this moment: only those used within the last ticks.
+            let now = self.worker.now();
+            let after = if repeats > 0 {
+                None
+            } else if request.method.is_idempotent() && upload.is_kept() {
+                Some(0)
+            } else {
+                Some(now.saturating_sub(2))
+            };
+            self.guard.conn.set_deadline(0);
+            let target = match acquire(&self.worker, &self.listener, after).await {
+                Ok(target) => target,
+                Err(unavailable) => {
+                    let answer = Answer::unavailable(&self.service(), &unavailable);
+                    return self.answer(work, request, upload, served, &answer);
+                }
+            };
+            let caller = self.worker.caller(self.peer.ip(), &mut self.caller);
+            served.stats = Some(self.stats_of(caller, &target));
+            work.up = self.worker.buffers.take();
+            let result = self.exchange(work, request, upload, served, &target).await;
+            match result {
+                Ok(done) => return self.finish(work, target, done, served).await,
+                Err(Failed::Unanswered) if self.may_try_again(request, upload, repeats) => {
+                    repeats += 1;
+                    upload.rewind();
+                    self.worker.buffers.put(std::mem::take(&mut work.up));
+                    metrics::retried(self.worker.registry(), self.service().as_str(), "stale");
+                }
+                Err(failed) => return self.fail(work, request, upload, served, &target, failed),
+            }
+        }
+    }
+
+    fn may_try_again(&self, request: &Request, upload: &Pump, repeats: u32) -> bool {
+        repeats < REPEATS_MAX && may_repeat(request.method, upload)
+    }
+
+    async fn exchange(
+        &self,
+        work: &mut Work,
+        request: &Request,
+        upload: &mut Pump,
+        served: &mut Served,
+        target: &Target,
+    ) -> Result<Done, Failed> {
+        let streams = (&self.stream, &target.stream);
+        let mut exchange =
+            Exchange::new(&self.worker, &self.guard.conn, streams, request, work, upload);
+        let result = poll_fn(|cx| exchange.poll(cx)).await;
+        served.sent += exchange.sent();
+        served.received += upload.moved;
+        result
+    }
+
+    /// After a response: what becomes of both connections.
+    async fn finish(
+        &self,
+        work: &mut Work,
+        target: Target,
+        done: Done,
+        served: &mut Served,
+    ) -> Next {
+        served.status = done.status;
+        match done.ending {
+            Ending::Upgrade => {
+                self.guard.conn.set_deadline(0);
+                let (down, up) = (std::mem::take(&mut work.down), std::mem::take(&mut work.up));
+                let worker = &self.worker;
+                let moved =
+                    Box::pin(tunnel::run(worker, (&self.stream, &target.stream), (down, up)));
+                let (received, sent, _) = moved.await;
+                served.received += received;
+                served.sent += sent;
+                Next::Abort
+            }
+            ending => {
+                self.worker.buffers.put(std::mem::take(&mut work.up));
+                if done.reusable {
+                    self.keep(target, done.reusable_seconds);
+                }
+                if ending == Ending::KeepAlive { Next::Request } else { Next::Close }
+            }
+        }
+    }
+
+    fn keep(&self, target: Target, seconds: Option<u32>) {
+        let now = self.worker.now();
+        let mut lives = self.worker.ticks.pool_idle;
+        if let Some(seconds) = seconds {
+            // A second less than the instance says: it may count from earlier.
+            let said = std::time::Duration::from_secs(u64::from(seconds.saturating_sub(1)));
+            lives = lives.min(ticks(said));
+        }
+        let Target { endpoint, guard, stream, dialled, .. } = target;
+        // Counted down before the connection is offered again, never after.
+        drop(guard);
+        let idle = Idle { stream, dialled, since: now, until: now + lives };
+        endpoint.put_idle(idle, self.worker.limits().pool_idle_max);
+    }
+
+    fn fail(
+        &self,
+        work: &mut Work,
+        request: &Request,
+        upload: &mut Pump,
+        served: &mut Served,
+        target: &Target,
+        failed: Failed,
+    ) -> Next {
+        let refusal = match failed {
+            Failed::Refused(refusal) => refusal,
+            Failed::Unanswered => Refusal::UpstreamBroke,
+            Failed::Truncated(_) => {
+                served.status = 502;
+                return Next::Abort;
+            }
+            Failed::ClientGone(status) => {
+                served.status = status.unwrap_or(499);
+                return Next::Abort;
+            }
+        };
+        if refusal.status() < 500 {
+            // The rest of the request's body was refused: the instance never saw its end.
+            served.status = refusal.status();
+            return self.refuse(request.method, refusal);
+        }
+        let answer = Answer::failed(&self.service(), &target.endpoint.instance, refusal);
+        self.answer(work, request, upload, served, &answer)
+    }
+
+    /// Answers in place of an instance. The connection goes on when the request was read whole.
+    fn answer(
+        &self,
+        work: &mut Work,
+        request: &Request,
+        upload: &mut Pump,
+        served: &mut Served,
+        answer: &Answer,
+    ) -> Next {
+        metrics::refused(self.worker.registry(), self.service().as_str(), answer.refusal);
+        let goes_on = request.keep_alive
+            && upload.framing.is_done()
+            && !self.guard.conn.is_leaving()
+            && !self.worker.is_draining();
+        upload.discard(&mut work.down);
+        served.status = answer.refusal.status();
+        let sent = answer.send(&self.stream, request.method, goes_on);
+        match (sent, goes_on) {
+            (true, true) => Next::Request,
+            (true, false) => Next::Close,
+            (false, _) => Next::Abort,
+        }
+    }
+
+    fn refuse(&self, method: Method, refusal: Refusal) -> Next {
+        metrics::refused(self.worker.registry(), self.service().as_str(), refusal);
+        let sent = Answer::refused(refusal).send(&self.stream, method, false);
+        if sent { Next::Close } else { Next::Abort }
+    }
+
+    fn service(&self) -> ServiceName {
+        self.listener.service.borrow().name.clone()
+    }
+
+    fn stats_of(&self, caller: u32, target: &Target) -> Rc<metrics::CallStats> {
+        self.worker.stats(&target.endpoint, caller)
+    }
+}
+
+/// What is counted of a request.
+struct Served {
+    status: u16,
+    received: u64,
+    sent: u64,
+    stats: Option<Rc<metrics::CallStats>>,
+}

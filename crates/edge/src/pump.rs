@@ -1,0 +1,183 @@
+//! Moves one message from one socket to another: a head that is ready, then its body.
+
+use std::io::{ErrorKind, IoSlice};
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+
+use crate::buffer::Buffer;
+use crate::http::{Framing, Refusal};
+
+/// Why a message did not get through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// The sender ended or broke off before the message was complete.
+    Source,
+    /// The receiver takes no more.
+    Sink,
+    /// The body is not framed as it should be.
+    Refused(Refusal),
+}
+
+/// One message on its way. The head lies in a vector beside it, the body in the buffer that its
+/// sender is read into.
+#[derive(Debug)]
+pub(crate) struct Pump {
+    pub(crate) framing: Framing,
+    /// Take the chunk framing off.
+    unchunk: bool,
+    /// Bytes of the head that are written.
+    head_at: usize,
+    /// Bytes at the start of the buffer that are written and kept.
+    at: usize,
+    /// Bytes after those that may be written.
+    ready: usize,
+    /// Written bytes stay in the buffer, so that the message can be sent again.
+    keep: bool,
+    pub(crate) moved: u64,
+}
+
+impl Pump {
+    pub(crate) fn new(framing: Framing, unchunk: bool) -> Pump {
+        Pump { framing, unchunk, head_at: 0, at: 0, ready: 0, keep: false, moved: 0 }
+    }
+
+    /// Checks what has arrived of the body already; when that is all of it, keeps it for `rewind`.
+    pub(crate) fn begin(&mut self, buffer: &mut Buffer) -> Result<(), Refusal> {
+        self.decode(buffer)?;
+        self.keep = self.framing.is_done();
+        Ok(())
+    }
+
+    /// The message could be sent again from its start.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.keep
+    }
+
+    /// Starts over.
+    pub(crate) fn rewind(&mut self) {
+        self.ready += self.at;
+        (self.head_at, self.at, self.moved) = (0, 0, 0);
+    }
+
+    /// Gives up what was kept: the message is not needed again.
+    pub(crate) fn release(&mut self, buffer: &mut Buffer) {
+        buffer.consume(self.at);
+        self.at = 0;
+        self.keep = false;
+    }
+
+    /// Gives up the whole message, written or not.
+    pub(crate) fn discard(&mut self, buffer: &mut Buffer) {
+        buffer.consume(self.at + self.ready);
+        (self.at, self.ready) = (0, 0);
+    }
+
+    /// Takes as much of the body as is there.
+    fn decode(&mut self, buffer: &mut Buffer) -> Result<(), Refusal> {
+        while !self.framing.is_done() {
+            let from = self.at + self.ready;
+            let run = self.framing.advance(&buffer.bytes()[from..])?;
+            if run.len == 0 {
+                break;
+            }
+            if self.unchunk && !run.content {
+                if self.ready > 0 {
+                    // The framing lies behind content that has to go first: rare, and short.
+                    buffer.cut(from, run.len);
+                } else {
+                    buffer.consume(run.len);
+                }
+                continue;
+            }
+            self.ready += run.len;
+        }
+        Ok(())
+    }
+
+    /// Moves what can be moved; ready when the whole message is written.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &[u8],
+        buffer: &mut Buffer,
+        from: &TcpStream,
+        to: &TcpStream,
+    ) -> Poll<Result<(), Break>> {
+        loop {
+            while self.head_at < head.len() || self.ready > 0 {
+                let head = &head[self.head_at..];
+                let body = &buffer.bytes()[self.at..self.at + self.ready];
+                let written = if body.is_empty() {
+                    to.try_write(head)
+                } else if head.is_empty() {
+                    to.try_write(body)
+                } else {
+                    to.try_write_vectored(&[IoSlice::new(head), IoSlice::new(body)])
+                };
+                match written {
+                    Ok(0) => return Poll::Ready(Err(Break::Sink)),
+                    Ok(count) => self.written(count, head.len(), buffer),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        if to.poll_write_ready(cx).is_pending() {
+                            return Poll::Pending;
+                        }
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => return Poll::Ready(Err(Break::Sink)),
+                }
+            }
+            if self.framing.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            match poll_fill(cx, from, buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(0)) if self.framing == Framing::UntilClose => {
+                    self.framing = Framing::None;
+                }
+                Poll::Ready(None | Some(0)) => return Poll::Ready(Err(Break::Source)),
+                Poll::Ready(Some(_)) => {
+                    if let Err(refusal) = self.decode(buffer) {
+                        return Poll::Ready(Err(Break::Refused(refusal)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, count: usize, head_len: usize, buffer: &mut Buffer) {
+        self.moved += count as u64;
+        let of_head = count.min(head_len);
+        self.head_at += of_head;
+        self.at += count - of_head;
+        self.ready -= count - of_head;
+        if !self.keep {
+            buffer.consume(self.at);
+            self.at = 0;
+        }
+    }
+}
+
+/// Reads what has arrived into the buffer's room. `None` is an error, 0 the end.
+pub(crate) fn poll_fill(
+    cx: &mut Context<'_>,
+    from: &TcpStream,
+    buffer: &mut Buffer,
+) -> Poll<Option<usize>> {
+    loop {
+        match from.poll_read_ready(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(None),
+            Poll::Ready(Ok(())) => {}
+        }
+        match from.try_read(buffer.room()) {
+            Ok(count) => {
+                buffer.filled(count);
+                return Poll::Ready(Some(count));
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => return Poll::Ready(None),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! A TCP session: bytes both ways to the endpoint that was chosen when it began.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use net::{Outcome, Session};
+use tokio::net::TcpStream;
+
+use crate::buffer::Buffer;
+use crate::metrics;
+use crate::service::{Target, acquire};
+use crate::tunnel;
+use crate::worker::{Caller, ConnGuard, LocalListener, Worker};
+
+/// Serves a connection from its first byte.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+    guard: ConnGuard,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    match acquire(&worker, &listener, None).await {
+        Ok(target) => {
+            let first = (Buffer::default(), Buffer::default());
+            run(&worker, &stream, peer, target, first).await;
+        }
+        Err(unavailable) => {
+            let service = listener.service.borrow().name.clone();
+            metrics::refused(worker.registry(), service.as_str(), unavailable.refusal);
+        }
+    }
+    drop(guard);
+}
+
+/// Runs a session whose endpoint is known. `first`: bytes of client and instance already read.
+pub(crate) async fn run(
+    worker: &Rc<Worker>,
+    stream: &TcpStream,
+    peer: SocketAddr,
+    target: Target,
+    first: (Buffer, Buffer),
+) {
+    let local = stream.local_addr().unwrap_or(peer);
+    let mut session = Session::new(peer, local, worker.shared.config.clock.now());
+    let caller = worker.caller(peer.ip(), &mut Caller::default());
+    let stats = worker.stats(&target.endpoint, caller);
+    let (received, sent, outcome) =
+        Box::pin(tunnel::run(worker, (stream, &target.stream), first)).await;
+    session.received_bytes = received;
+    session.sent_bytes = sent;
+    session.outcome = outcome;
+    stats.bytes(session.received_bytes, session.sent_bytes);
+    stats.session(session.outcome);
+    if session.outcome == Outcome::Broken {
+        // What one side did not end in order must not look ended in order to the other.
+        let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        let _ = socket2::SockRef::from(&target.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+}

@@ -1,0 +1,106 @@
+//! Bytes both ways between two sockets, with half-close: TCP sessions and upgraded connections.
+//!
+//! Buffers are taken when there are bytes and given back when those are written, so that a silent
+//! session holds none.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::net::Shutdown;
+use std::task::{Context, Poll};
+
+use net::Outcome;
+use tokio::net::TcpStream;
+
+use crate::buffer::{Buffer, Buffers};
+use crate::pump::poll_fill;
+use crate::worker::Worker;
+
+/// Moves bytes until both sides are done or one breaks: bytes from the first, from the second,
+/// and how it ended. `first` are bytes of each that have been read already.
+pub(crate) async fn run(
+    worker: &Worker,
+    (client, upstream): (&TcpStream, &TcpStream),
+    first: (Buffer, Buffer),
+) -> (u64, u64, Outcome) {
+    let mut there = OneWay::new(first.0);
+    let mut back = OneWay::new(first.1);
+    let broken = poll_fn(|cx| {
+        let buffers = &worker.buffers;
+        let there_polled = there.poll(cx, buffers, client, upstream);
+        let back_polled = back.poll(cx, buffers, upstream, client);
+        match (there_polled, back_polled) {
+            (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(true),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(false),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+    worker.buffers.put(there.buffer);
+    worker.buffers.put(back.buffer);
+    (there.moved, back.moved, if broken { Outcome::Broken } else { Outcome::Finished })
+}
+
+/// One direction.
+struct OneWay {
+    buffer: Buffer,
+    ended: bool,
+    shut: bool,
+    moved: u64,
+}
+
+impl OneWay {
+    fn new(buffer: Buffer) -> OneWay {
+        OneWay { buffer, ended: false, shut: false, moved: 0 }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+        from: &TcpStream,
+        to: &TcpStream,
+    ) -> Poll<Result<(), ()>> {
+        loop {
+            while !self.buffer.is_empty() {
+                match to.try_write(self.buffer.bytes()) {
+                    Ok(0) => return Poll::Ready(Err(())),
+                    Ok(count) => {
+                        self.moved += count as u64;
+                        self.buffer.consume(count);
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        if to.poll_write_ready(cx).is_pending() {
+                            return Poll::Pending;
+                        }
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => return Poll::Ready(Err(())),
+                }
+            }
+            if self.ended {
+                if !self.shut {
+                    self.shut = true;
+                    // The receiver may be gone already; its own direction will say so.
+                    let _ = socket2::SockRef::from(to).shutdown(Shutdown::Write);
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if from.poll_read_ready(cx).is_pending() {
+                buffers.put(std::mem::take(&mut self.buffer));
+                return Poll::Pending;
+            }
+            if self.buffer.has_no_room() {
+                self.buffer = buffers.take();
+            }
+            match poll_fill(cx, from, &mut self.buffer) {
+                Poll::Pending => {
+                    buffers.put(std::mem::take(&mut self.buffer));
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => return Poll::Ready(Err(())),
+                Poll::Ready(Some(0)) => self.ended = true,
+                Poll::Ready(Some(_)) => {}
+            }
+        }
+    }
+}
