@@ -1,1 +1,44 @@
-//! agent
+//! Starts, isolates, watches and stops instances on this node.
+//!
+//! Not here: when to start, restart or stop something (`control`), who gets traffic (`edge`), reading
+//! Compose files (`spec`).
+//!
+//! Entry points: [`Agent::open`] for the engine, [`shim::main`] for the process that holds one
+//! instance. A [`ProcessSpec`] says what to run; an [`InstanceEvent`] says what became of it.
+//!
+//! Invariants:
+//! - An instance outlives the engine: its [`shim`] needs nobody, keeps its output and records its end.
+//! - An instance is known by its shim's pid *and* start time in this boot, never by a pid alone.
+//! - The agent acts and never decides: nothing is restarted here.
+//! - What could not be isolated as asked is said, in [`Isolation::missing`] or
+//!   [`InstanceStatus::warnings`].
+
+mod agent;
+mod bpf;
+mod cgroup;
+mod event;
+mod exit;
+mod health;
+mod hosts;
+pub mod image;
+mod instance;
+mod isolation;
+mod listen;
+mod pool;
+mod procfs;
+pub mod shim;
+mod spec;
+mod start;
+mod sys;
+mod usage;
+mod wire;
+
+pub use agent::{Agent, AgentConfig, AgentError, OpError, free_port};
+pub use event::{InstanceEvent, InstanceStatus, Phase, Usage, What};
+pub use exit::Exit;
+pub use isolation::{Addressing, Isolation, Mode};
+pub use pool::Ipv4Cidr;
+pub use shim::LogLimits;
+pub use spec::{HealthSpec, HealthTest, Limits, Mount, MountSource, ProcessSpec, View};
+pub use start::StartError;
+pub use wire::ExecOutput;

@@ -1,0 +1,328 @@
+//! Control groups: life cycle in cgroup2, limits wherever each controller is.
+//!
+//! Invariants: directories are nested under the engine's own path, so that a limit on the engine
+//! holds for its instances; each controller is looked for by itself, since a host may have some in
+//! cgroup2 and others in v1; everything is optional, and what is missing is said.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base::InstanceId;
+
+use crate::spec::Limits;
+
+/// What limits need.
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// Period of processor limits, in microseconds.
+const CPU_PERIOD_MICROS: u64 = 100_000;
+
+/// The smallest processor quota that the kernel takes, in microseconds.
+const CPU_QUOTA_MICROS_MIN: u64 = 1_000;
+
+/// Where this engine's instances have their directories.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cgroups {
+    /// Parent in cgroup2.
+    unified: Option<PathBuf>,
+    /// Whether each controller can be used in cgroup2.
+    unified_controllers: Vec<&'static str>,
+    /// Parents in v1, by controller.
+    v1: BTreeMap<&'static str, PathBuf>,
+}
+
+/// One instance's directories.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InstanceCgroup {
+    pub(crate) unified: Option<PathBuf>,
+    /// `cgroup.procs` files of v1 to join.
+    pub(crate) join: Vec<PathBuf>,
+    /// File with an `oom_kill` count.
+    pub(crate) oom: Option<PathBuf>,
+    /// Limits that could not be set, one sentence each.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A hierarchy as `/proc/self/mountinfo` and `/proc/self/cgroup` describe it.
+struct Hierarchy {
+    /// The directory of this process.
+    own: PathBuf,
+}
+
+impl Cgroups {
+    /// Finds what can be written, makes the parents, and says what is missing.
+    pub(crate) fn open(name: &str) -> (Cgroups, Vec<String>) {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mut found = Cgroups::default();
+        let mut missing = Vec::new();
+        match find(&mounts, &own, None, name) {
+            Some(hierarchy) => match found.open_unified(&hierarchy, name) {
+                Ok(()) => {}
+                Err(e) => {
+                    missing.push(format!("cgroup2 directories: {}: {e}", hierarchy.own.display()))
+                }
+            },
+            None => missing.push("cgroup2 directories: not mounted".to_owned()),
+        }
+        for controller in CONTROLLERS {
+            if found.unified_controllers.contains(&controller) {
+                continue;
+            }
+            let why = match find(&mounts, &own, Some(controller), name) {
+                Some(hierarchy) => {
+                    let parent = hierarchy.own.join(name);
+                    match make(&parent) {
+                        Ok(()) => {
+                            found.v1.insert(controller, parent);
+                            continue;
+                        }
+                        Err(e) => format!("{}: {e}", parent.display()),
+                    }
+                }
+                None => "no such controller here".to_owned(),
+            };
+            missing.push(format!("{controller} limits: {why}"));
+        }
+        (found, missing)
+    }
+
+    fn open_unified(&mut self, hierarchy: &Hierarchy, name: &str) -> io::Result<()> {
+        let parent = hierarchy.own.join(name);
+        make(&parent)?;
+        let available = words(&hierarchy.own.join("cgroup.controllers"));
+        let wanted = CONTROLLERS.into_iter().filter(|c| available.iter().any(|a| a == c));
+        let wanted: Vec<_> = wanted.collect();
+        if !wanted.is_empty() {
+            let enable = |folder: &Path| {
+                let each = wanted.iter().map(|c| format!("+{c}")).collect::<Vec<_>>();
+                fs::write(folder.join("cgroup.subtree_control"), each.join(" "))
+            };
+            if enable(&hierarchy.own).is_err() {
+                // A cgroup that has processes may not have controllers for its children: leave it.
+                let leaf = parent.join("engine");
+                make(&leaf)?;
+                fs::write(leaf.join("cgroup.procs"), "0")?;
+                let _others_remain = enable(&hierarchy.own);
+            }
+            let _said_below = enable(&parent);
+            let usable = words(&parent.join("cgroup.subtree_control"));
+            self.unified_controllers =
+                wanted.into_iter().filter(|c| usable.iter().any(|u| u == c)).collect();
+        }
+        self.unified = Some(parent);
+        Ok(())
+    }
+
+    /// The cgroup2 directory of an instance.
+    pub(crate) fn unified(&self, name: &str) -> Option<PathBuf> {
+        Some(self.unified.as_ref()?.join(name))
+    }
+
+    /// Makes an instance's directories with its limits.
+    pub(crate) fn create(&self, id: &InstanceId, limits: &Limits) -> InstanceCgroup {
+        let name = id.to_string();
+        self.remove(&name);
+        let mut made = InstanceCgroup::default();
+        if let Some(path) = self.unified(&name) {
+            match make(&path) {
+                Ok(()) => made.unified = Some(path),
+                Err(e) => made.warnings.push(format!("no cgroup: {}: {e}", path.display())),
+            }
+        }
+        if let Some(bytes) = limits.memory_bytes {
+            let v2 = [("memory.max", bytes.to_string()), ("memory.swap.max", "0".to_owned())];
+            let v1 = [
+                ("memory.limit_in_bytes", bytes.to_string()),
+                ("memory.memsw.limit_in_bytes", bytes.to_string()),
+            ];
+            self.limit("memory", &name, &v2, &v1, &mut made);
+        }
+        if let Some(cpus) = limits.cpus {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "clamped to what the kernel takes; `as` saturates"
+            )]
+            let quota = (cpus.clamp(0.0, 1e5) * CPU_PERIOD_MICROS as f64) as u64;
+            let quota = quota.max(CPU_QUOTA_MICROS_MIN);
+            let v2 = [("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}"))];
+            let v1 = [
+                ("cpu.cfs_period_us", CPU_PERIOD_MICROS.to_string()),
+                ("cpu.cfs_quota_us", quota.to_string()),
+            ];
+            self.limit("cpu", &name, &v2, &v1, &mut made);
+        }
+        if let Some(pids) = limits.pids {
+            // The shim counts too.
+            let max = pids.saturating_add(1).to_string();
+            let file = [("pids.max", max)];
+            self.limit("pids", &name, &file, &file, &mut made);
+        }
+        made
+    }
+
+    /// Sets one controller's files, the first of which must succeed.
+    fn limit(
+        &self,
+        controller: &'static str,
+        name: &str,
+        v2: &[(&str, String)],
+        v1: &[(&str, String)],
+        made: &mut InstanceCgroup,
+    ) {
+        let (folder, files) = match (&made.unified, self.v1.get(controller)) {
+            (Some(path), _) if self.unified_controllers.contains(&controller) => {
+                if controller == "memory" {
+                    made.oom = Some(path.join("memory.events"));
+                }
+                (path.clone(), v2)
+            }
+            (_, Some(parent)) => {
+                let folder = parent.join(name);
+                if let Err(e) = make(&folder) {
+                    made.warnings.push(format!("{controller} limit not set: {e}"));
+                    return;
+                }
+                made.join.push(folder.join("cgroup.procs"));
+                if controller == "memory" {
+                    made.oom = Some(folder.join("memory.oom_control"));
+                }
+                (folder, v1)
+            }
+            _ => {
+                made.warnings.push(format!("{controller} limit not set: no such controller here"));
+                return;
+            }
+        };
+        for (at, (file, value)) in files.iter().enumerate() {
+            // Only swap comes second, and not every kernel accounts for it.
+            let set = fs::write(folder.join(file), value);
+            if let Err(e) = set
+                && !(controller == "memory" && at == 1)
+            {
+                made.warnings.push(format!("{controller} limit not set: {file}: {e}"));
+            }
+        }
+    }
+
+    /// Kills everything in an instance's cgroup; false when there is no way to.
+    pub(crate) fn kill(&self, name: &str) -> bool {
+        let path = self.unified(name).map(|path| path.join("cgroup.kill"));
+        path.is_some_and(|path| fs::write(path, "1").is_ok())
+    }
+
+    /// Removes an instance's directories; those with processes in them stay.
+    pub(crate) fn remove(&self, name: &str) {
+        for folder in self.unified(name).into_iter().chain(self.v1.values().map(|p| p.join(name))) {
+            let _absent_or_busy = fs::remove_dir(folder);
+        }
+    }
+
+    /// Names of instances that have a directory.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let parents = self.unified.iter().chain(self.v1.values());
+        let entries = parents.filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let mut names: Vec<_> =
+            folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Processes of an instance.
+    pub(crate) fn processes(&self, name: &str) -> Option<Vec<u32>> {
+        let text = fs::read_to_string(self.unified(name)?.join("cgroup.procs")).ok()?;
+        Some(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    /// Processor time of an instance, in microseconds.
+    pub(crate) fn cpu_micros(&self, name: &str) -> Option<u64> {
+        // In cgroup2 it is counted whether or not the controller is there.
+        let text = fs::read_to_string(self.unified(name)?.join("cpu.stat")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse().ok()
+    }
+
+    /// Memory of an instance, in bytes, where it is counted.
+    pub(crate) fn memory_bytes(&self, name: &str) -> Option<u64> {
+        let unified = self.unified(name).map(|path| path.join("memory.current"));
+        let v1 = self.v1.get("memory").map(|p| p.join(name).join("memory.usage_in_bytes"));
+        let read = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse().ok();
+        unified.and_then(read).or_else(|| v1.and_then(read))
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            // A directory that cannot be written to is of no use.
+            rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(io::Error::from)
+        }
+        made => made,
+    }
+}
+
+fn words(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// The directory of this process in the hierarchy of a v1 controller, or in cgroup2.
+fn find(mounts: &str, own: &str, controller: Option<&str>, name: &str) -> Option<Hierarchy> {
+    let (root, point) = mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut before = before.split(' ').skip(3);
+        let (root, point) = (before.next()?, before.next()?);
+        let mut after = after.split(' ');
+        let (kind, options) = (after.next()?, after.nth(1)?);
+        let matches = match controller {
+            None => kind == "cgroup2",
+            Some(name) => kind == "cgroup" && options.split(',').any(|option| option == name),
+        };
+        matches.then_some((root, point))
+    })?;
+    let path = own.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (number, names) = (fields.next()?, fields.next()?);
+        let matches = match controller {
+            None => number == "0" && names.is_empty(),
+            Some(controller) => names.split(',').any(|name| name == controller),
+        };
+        matches.then(|| fields.next())?
+    })?;
+    let path = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(path);
+    // Started again from inside a directory of ours, such as by its supervisor.
+    let path = path.split_once(&format!("/{name}")).map_or(path, |(outer, _)| outer);
+    Some(Hierarchy { own: Path::new(point).join(path.trim_start_matches('/')) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+34 31 0:31 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+41 31 0:38 /a /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+    const OWN: &str = "5:memory:/x/y\n3:cpu,cpuacct:/\n0::/a/b";
+
+    #[test]
+    fn each_controller_is_found_where_it_is() {
+        let own = |controller| find(MOUNTS, OWN, controller, "ms-1").map(|h| h.own);
+        assert_eq!(own(Some("memory")), Some("/sys/fs/cgroup/memory/x/y".into()));
+        assert_eq!(own(Some("cpu")), Some("/sys/fs/cgroup/cpu,cpuacct".into()));
+        assert_eq!(own(Some("pids")), None);
+        assert_eq!(own(None), Some("/sys/fs/cgroup/unified/b".into()));
+    }
+
+    #[test]
+    fn a_second_start_does_not_nest() {
+        let own = "0::/a/b/ms-1/engine";
+        let found = find(MOUNTS, own, None, "ms-1").map(|h| h.own);
+        assert_eq!(found, Some("/sys/fs/cgroup/unified/b".into()));
+    }
+}

@@ -1,0 +1,48 @@
+//! How an instance ended.
+
+use std::fmt;
+use std::time::Duration;
+
+use base::UnixNanos;
+use serde::{Deserialize, Serialize};
+
+/// The end of an instance. Neither `code` nor `signal` means that nobody saw it end: its shim was
+/// killed, or the machine restarted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// What the program returned, when it returned.
+    pub code: Option<i32>,
+    /// The signal that ended it, when one did.
+    pub signal: Option<i32>,
+    /// Whether the kernel killed something in it for want of memory under its limit.
+    pub out_of_memory: bool,
+    /// Its last lines of output, both streams, oldest first; 20 at most.
+    pub last_lines: Vec<String>,
+    /// When it ended.
+    pub at: UnixNanos,
+    /// How long it ran.
+    pub ran_for: Duration,
+}
+
+impl Exit {
+    /// Whether it ended by itself with code 0.
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.signal) {
+            _ if self.out_of_memory => f.write_str("killed: it used more memory than its limit"),
+            (Some(code), _) => write!(f, "exit code {code}"),
+            (None, Some(signal)) => match crate::sys::signal_name(signal) {
+                Some(name) => write!(f, "killed by {name}"),
+                None => write!(f, "killed by signal {signal}"),
+            },
+            (None, None) => {
+                f.write_str("ended unseen: its shim was killed or the machine restarted")
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The files that a Dockerfile copies, as content-addressed layers.

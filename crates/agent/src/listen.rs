@@ -1,0 +1,86 @@
+//! On which TCP addresses an instance listens.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A listening socket of this network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Listener {
+    address: SocketAddr,
+    inode: u64,
+}
+
+/// Addresses on which the instance listens: its own address's, and those of its processes.
+pub(crate) fn of(own: Option<Ipv4Addr>, processes: &[u32]) -> Vec<SocketAddr> {
+    let mut all = Vec::new();
+    for (file, parse) in
+        [("/proc/net/tcp", ipv4 as fn(&str) -> Option<IpAddr>), ("/proc/net/tcp6", ipv6)]
+    {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        all.extend(text.lines().skip(1).filter_map(|line| listener(line, parse)));
+    }
+    // Whoever listens on its own address is known by that; only others need the costly look.
+    let (mut found, others): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|l| own.is_some_and(|own| l.address.ip() == IpAddr::V4(own)));
+    let mine = if others.is_empty() { HashSet::new() } else { sockets(processes) };
+    found.extend(others.into_iter().filter(|l| mine.contains(&l.inode)));
+    let mut addresses: Vec<_> = found.into_iter().map(|l| l.address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+fn listener(line: &str, parse: fn(&str) -> Option<IpAddr>) -> Option<Listener> {
+    let mut fields = line.split_ascii_whitespace();
+    let (ip, port) = fields.nth(1)?.split_once(':')?;
+    let listens = fields.nth(1)? == "0A";
+    let inode = fields.nth(5)?.parse().ok()?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let address = SocketAddr::new(parse(ip)?, port);
+    listens.then_some(Listener { address, inode })
+}
+
+/// The kernel prints each 32-bit word of the address in the machine's byte order.
+fn ipv4(hex: &str) -> Option<IpAddr> {
+    let word = u32::from_str_radix(hex, 16).ok()?;
+    Some(Ipv4Addr::from(word.to_ne_bytes()).into())
+}
+
+fn ipv6(hex: &str) -> Option<IpAddr> {
+    let mut bytes = [0; 16];
+    for (at, bytes) in bytes.chunks_exact_mut(4).enumerate() {
+        let word = u32::from_str_radix(hex.get(at * 8..at * 8 + 8)?, 16).ok()?;
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    Some(Ipv6Addr::from(bytes).to_canonical())
+}
+
+/// Inodes of the sockets that these processes hold.
+fn sockets(processes: &[u32]) -> HashSet<u64> {
+    let folders = processes.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok());
+    let links = folders.flatten().flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    let inode = |link: std::path::PathBuf| {
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    };
+    links.filter_map(inode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn finds_what_this_process_listens_on() {
+        let four = TcpListener::bind("127.77.1.2:0").unwrap();
+        let six = TcpListener::bind("[::1]:0").ok();
+        let found = of(None, &[std::process::id()]);
+        assert!(found.contains(&four.local_addr().unwrap()));
+        assert!(six.is_none_or(|six| found.contains(&six.local_addr().unwrap())));
+        assert!(of(None, &[]).is_empty());
+        let own = of(Some([127, 77, 1, 2].into()), &[]);
+        assert_eq!(own, [four.local_addr().unwrap()]);
+    }
+}

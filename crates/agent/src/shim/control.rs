@@ -1,0 +1,204 @@
+//! The control socket: one request per connection, one reply.
+//!
+//! Bounds: [`CONNECTIONS_MAX`] connections (more wait in the kernel), one message of
+//! [`wire::MESSAGE_BYTES_MAX`] bytes each, [`IDLE`] to say it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::program::Running;
+use crate::sys;
+use crate::wire::{self, ExecOutput, Reply, Request};
+
+pub(super) const CONNECTIONS_MAX: usize = 16;
+
+/// How long a connection may take to say what it wants.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Opens `shim.sock` in the instance folder. The path goes through the descriptor because a
+/// socket's path is at most 107 bytes long.
+pub(super) fn listen(folder: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let _first = rustix::fs::unlinkat(folder, "shim.sock", rustix::fs::AtFlags::empty());
+    rustix::net::bind(&socket, &SocketAddrUnix::new(super::path_of(folder).join("shim.sock"))?)?;
+    rustix::net::listen(&socket, 64)?;
+    Ok(socket)
+}
+
+/// A command that runs for somebody.
+pub(super) struct Exec {
+    pub(super) running: Running,
+    deadline: Duration,
+    output: Vec<u8>,
+    output_bytes_max: usize,
+    truncated: bool,
+    timed_out: bool,
+    /// Whether it closed its output, which is no longer looked at then.
+    pub(super) silent: bool,
+}
+
+impl Exec {
+    pub(super) fn new(running: Running, deadline: Duration, output_bytes_max: usize) -> Exec {
+        let output_bytes_max = output_bytes_max.min(wire::EXEC_OUTPUT_BYTES_MAX);
+        let output = Vec::new();
+        let (truncated, timed_out, silent) = (false, false, false);
+        Exec { running, deadline, output, output_bytes_max, truncated, timed_out, silent }
+    }
+
+    /// Reads what is there; what is over the bound is read and forgotten.
+    pub(super) fn read(&mut self) {
+        let mut bytes = [0u8; 4096];
+        for _ in 0..64 {
+            match rustix::io::read(&self.running.stdout, &mut bytes) {
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+                Ok(0) | Err(_) => {
+                    self.silent = true;
+                    return;
+                }
+                Ok(length) => {
+                    let room = self.output_bytes_max - self.output.len();
+                    self.truncated |= length > room;
+                    self.output.extend_from_slice(&bytes[..length.min(room)]);
+                }
+            }
+        }
+    }
+
+    /// Kills the command when its time is over; says how long it still has.
+    fn check(&mut self, now: Duration) -> Duration {
+        if now >= self.deadline && !self.timed_out {
+            self.timed_out = true;
+            self.kill();
+        }
+        if self.timed_out { Duration::MAX } else { self.deadline - now }
+    }
+
+    fn kill(&self) {
+        sys::kill(-self.running.pid, libc::SIGKILL);
+        sys::kill(self.running.pid, libc::SIGKILL);
+    }
+}
+
+/// One caller.
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    since: Duration,
+    pub(super) exec: Option<Exec>,
+    over: bool,
+}
+
+impl Connection {
+    pub(super) fn accept(listener: &OwnedFd, now: Duration) -> Option<Connection> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::accept_with(listener, flags).ok()?;
+        let (inbox, outbox) = (Vec::new(), Vec::new());
+        Some(Connection { socket, inbox, outbox, since: now, exec: None, over: false })
+    }
+
+    /// Reads; gives the request once it is there whole.
+    pub(super) fn read(&mut self) -> Option<Request> {
+        let mut bytes = [0u8; 4096];
+        loop {
+            match rustix::io::read(&self.socket, &mut bytes) {
+                Ok(0) => {
+                    self.hang_up();
+                    return None;
+                }
+                Ok(_) if !self.outbox.is_empty() || self.exec.is_some() => {}
+                Ok(length) => self.inbox.extend_from_slice(&bytes[..length]),
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => {
+                    self.hang_up();
+                    return None;
+                }
+            }
+            if self.inbox.len() > wire::MESSAGE_BYTES_MAX + 4 {
+                break;
+            }
+        }
+        match wire::decode(&self.inbox) {
+            Ok(request) => {
+                if request.is_some() {
+                    self.inbox.clear();
+                }
+                request
+            }
+            Err(e) => {
+                self.inbox.clear();
+                self.reply(&Reply::Refused(e.to_string()));
+                None
+            }
+        }
+    }
+
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        self.outbox = wire::encode(reply).unwrap_or_default();
+        self.over = self.outbox.is_empty();
+        self.write();
+    }
+
+    pub(super) fn write(&mut self) {
+        while !self.outbox.is_empty() {
+            match rustix::io::write(&self.socket, &self.outbox) {
+                Ok(written) => drop(self.outbox.drain(..written)),
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => self.outbox.clear(),
+            }
+            self.over = self.outbox.is_empty();
+        }
+    }
+
+    /// The command ended: answers with what it did.
+    pub(super) fn exec_ended(&mut self, reaped: sys::Reaped) {
+        let Some(mut exec) = self.exec.take() else { return };
+        exec.read();
+        self.reply(&Reply::Output(ExecOutput {
+            code: reaped.code,
+            signal: reaped.signal,
+            timed_out: exec.timed_out,
+            output: String::from_utf8_lossy(&exec.output).into_owned(),
+            truncated: exec.truncated,
+        }));
+    }
+
+    /// Nobody waits any more.
+    fn hang_up(&mut self) {
+        if let Some(exec) = &self.exec {
+            exec.kill();
+        }
+        self.over = true;
+    }
+
+    pub(super) fn wants_to_write(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Whether it is done with.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Enforces deadlines; says how long until the next one.
+    pub(super) fn check(&mut self, now: Duration) -> Duration {
+        match &mut self.exec {
+            Some(exec) => exec.check(now),
+            None if now.saturating_sub(self.since) >= IDLE => {
+                self.over = true;
+                Duration::ZERO
+            }
+            None => IDLE - now.saturating_sub(self.since),
+        }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

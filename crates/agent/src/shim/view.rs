@@ -1,0 +1,192 @@
+//! What the instance sees: files, devices, processes, names.
+//!
+//! Invariants: every target is resolved inside the new root, so that no symlink leads a mount out
+//! of it; sources are opened before anything is covered; the state folder is hidden last among the
+//! engine's own mounts and before the spec's, which may show parts of it.
+
+mod place;
+mod root;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode as Bits, OFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags as Propagation, UnmountFlags};
+
+use self::place::{open_in, provide};
+use super::{failure, path_of};
+use crate::isolation::Mode;
+use crate::spec::{Mount, MountSource, View};
+use crate::wire::{Failure, ShimSpec, Step};
+
+/// Changes this process's view to the instance's.
+pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), Failure> {
+    match spec.mode {
+        Mode::None => {
+            for mount in &spec.process.mounts {
+                warnings.push(format!(
+                    "{} is not mounted: instances share the host's files here",
+                    mount.target.display()
+                ));
+            }
+            return Ok(());
+        }
+        Mode::User => map_self(spec)?,
+        Mode::Full => {
+            // Inside the cgroup by now, so that the instance's own cgroup reads as the root.
+            if let Err(e) = unshare_cgroup() {
+                warnings.push(format!("cgroup paths of the host are visible: {e}"));
+            }
+        }
+    }
+    let view = |what: &str| {
+        let what = what.to_owned();
+        move |e: rustix::io::Errno| failure(Step::View, &what, e.into())
+    };
+    rustix::mount::mount_change("/", Propagation::PRIVATE | Propagation::REC)
+        .map_err(view("making mounts private"))?;
+    let sources = open_sources(&spec.process.mounts)?;
+    let hosts = open_path(&spec.folder.join("hosts"))?;
+    let hostname = open_path(&spec.folder.join("hostname"))?;
+
+    let overlay = matches!(spec.process.view, View::Overlay { .. });
+    let new_root = if overlay {
+        Some(root::overlay(spec, warnings)?)
+    } else if spec.process.mounts.iter().any(|mount| !mount.target.exists()) {
+        Some(root::patchwork(spec)?)
+    } else {
+        None
+    };
+    let root_path = new_root.as_deref().unwrap_or(Path::new("/"));
+    let root = open_path(root_path)?;
+    let root = root.as_fd();
+
+    bind(hosts.as_fd(), root, Path::new("/etc/hosts"), overlay).or_else(|e| {
+        warnings.push(format!("names of services do not resolve: /etc/hosts: {e}"));
+        Ok::<(), Failure>(())
+    })?;
+    if spec.process.hostname.is_some() {
+        if overlay {
+            bind(hostname.as_fd(), root, Path::new("/etc/hostname"), true)?;
+        }
+        let name = spec.process.hostname.as_deref().unwrap_or_default();
+        rustix::system::sethostname(name.as_bytes()).map_err(view("setting the host name"))?;
+    }
+    if overlay {
+        root::devices(root, warnings)?;
+    }
+    if let Err(e) = root::fresh_proc(root) {
+        warnings.push(format!("processes of the host are visible in /proc: {e}"));
+    }
+    hide(&spec.state, root)?;
+    for (mount, source) in spec.process.mounts.iter().zip(&sources) {
+        put(mount, source.as_ref(), root)?;
+    }
+    if overlay {
+        let _there = provide(root, &spec.process.working_dir, true)
+            .map_err(|e| failure(Step::WorkingDir, &text(&spec.process.working_dir), e.into()))?;
+    }
+    if new_root.is_some() {
+        rustix::process::fchdir(open_in(root, Path::new("/")).map_err(view("the new root"))?)
+            .map_err(view("the new root"))?;
+        rustix::process::pivot_root(".", ".").map_err(view("pivot_root"))?;
+        rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(view("leaving the old root"))?;
+        rustix::process::chdir("/").map_err(view("the new root"))?;
+    }
+    if spec.mode == Mode::Full {
+        root::guard_proc();
+    }
+    Ok(())
+}
+
+/// Keeps this user's own number inside the user namespace.
+fn map_self(spec: &ShimSpec) -> Result<(), Failure> {
+    let write = |file: &str, text: String| {
+        std::fs::write(file, text).map_err(|e| failure(Step::Setup, file, e))
+    };
+    write("/proc/self/setgroups", "deny".to_owned())?;
+    write("/proc/self/uid_map", format!("{0} {0} 1", spec.uid))?;
+    write("/proc/self/gid_map", format!("{0} {0} 1", spec.gid))
+}
+
+fn unshare_cgroup() -> rustix::io::Result<()> {
+    crate::sys::unshare(libc::CLONE_NEWCGROUP)
+}
+
+fn open_sources(mounts: &[Mount]) -> Result<Vec<Option<OwnedFd>>, Failure> {
+    let open = |mount: &Mount| match &mount.source {
+        MountSource::Tmpfs { .. } => Ok(None),
+        MountSource::Path(path) => {
+            if !path.exists() {
+                std::fs::create_dir_all(path).map_err(|e| failure(Step::Mount, &text(path), e))?;
+            }
+            open_path(path).map(Some).map_err(|e| Failure { step: Step::Mount, ..e })
+        }
+    };
+    mounts.iter().map(open).collect()
+}
+
+fn open_path(path: &Path) -> Result<OwnedFd, Failure> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Bits::empty())
+        .map_err(|e| failure(Step::View, &text(path), e.into()))
+}
+
+/// Shows `source` at `target`; makes the target when `make`.
+fn bind(
+    source: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+    target: &Path,
+    make: bool,
+) -> Result<(), Failure> {
+    let why = |e: rustix::io::Errno| failure(Step::View, &text(target), e.into());
+    let is_folder = place::is_folder(source).map_err(why)?;
+    let place = if make { provide(root, target, is_folder) } else { open_in(root, target) };
+    place::bind(source, place.map_err(why)?.as_fd()).map_err(why)
+}
+
+/// Carries out one mount of the spec.
+fn put(mount: &Mount, source: Option<&OwnedFd>, root: BorrowedFd<'_>) -> Result<(), Failure> {
+    let why = |e: rustix::io::Errno| failure(Step::Mount, &text(&mount.target), e.into());
+    let is_folder = match source {
+        Some(source) => place::is_folder(source.as_fd()).map_err(why)?,
+        None => true,
+    };
+    let target = provide(root, &mount.target, is_folder).map_err(why)?;
+    match (&mount.source, source) {
+        (MountSource::Tmpfs { size_bytes, mode }, _) => {
+            let mut options = format!("mode={:o}", mode.unwrap_or(0o1777));
+            if let Some(size) = size_bytes {
+                options.push_str(&format!(",size={size}"));
+            }
+            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            let read_only = if mount.read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+            place::mount_on(target.as_fd(), "tmpfs", flags | read_only, &options).map_err(why)
+        }
+        (MountSource::Path(_), Some(source)) => {
+            place::bind(source.as_fd(), target.as_fd()).map_err(why)?;
+            if mount.read_only {
+                let shown = open_in(root, &mount.target).map_err(why)?;
+                place::make_read_only(shown.as_fd()).map_err(why)?;
+            }
+            Ok(())
+        }
+        (MountSource::Path(_), None) => Ok(()),
+    }
+}
+
+/// Covers the engine's state, where it would be visible.
+fn hide(state: &Path, root: BorrowedFd<'_>) -> Result<(), Failure> {
+    let Ok(place) = open_in(root, state) else { return Ok(()) };
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    place::mount_on(place.as_fd(), "tmpfs", flags, "mode=0555,size=4k")
+        .map_err(|e| failure(Step::View, &text(state), e.into()))
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A path in this process's `/proc` to what a descriptor shows.
+fn shown(fd: BorrowedFd<'_>) -> std::path::PathBuf {
+    path_of(fd)
+}

@@ -1,0 +1,317 @@
+//! New roots: an overlay of the host, or the host's folders side by side.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode as Bits};
+use rustix::io::{Errno, Result};
+use rustix::mount::MountFlags;
+
+use super::place::{bind, freeze, make_read_only, mount_on, open_in, provide};
+use super::text;
+use crate::isolation::Mode;
+use crate::shim::failure;
+use crate::spec::View;
+use crate::wire::{Failure, ShimSpec, Step};
+
+/// Most mounts of the host that an overlay shows.
+const HOST_MOUNTS_MAX: usize = 64;
+
+const PLAIN: MountFlags = MountFlags::empty();
+
+/// The spec's layers over the host's root, writable in private.
+pub(super) fn overlay(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result2<PathBuf> {
+    let root = spec.folder.join("root");
+    let View::Overlay { layers } = &spec.process.view else { return Ok(root) };
+    let disk = (spec.folder.join("upper"), spec.folder.join("work"));
+    if let Err(first) = mount_overlay(spec.mode, layers, &disk, &root) {
+        // The state folder's file system cannot hold an upper layer: memory can.
+        let memory = spec.folder.join("memory");
+        let in_memory = || -> Result<()> {
+            make_folder(&memory)?;
+            rustix::mount::mount("tmpfs", &memory, "tmpfs", PLAIN, Some(c"mode=0755"))?;
+            let upper = (memory.join("upper"), memory.join("work"));
+            make_folder(&upper.0)?;
+            make_folder(&upper.1)?;
+            mount_overlay(spec.mode, layers, &upper, &root)
+        };
+        in_memory().map_err(|_| failure(Step::View, "an overlay of the host", first.into()))?;
+        warnings.push(format!("what it writes is kept in memory: overlay on disk: {first}"));
+    }
+    let place = super::open_path(&root)?;
+    for mount in host_mounts(&spec.state) {
+        show_host(&mount, place.as_fd(), warnings);
+    }
+    Ok(root)
+}
+
+type Result2<T> = std::result::Result<T, Failure>;
+
+fn mount_overlay(
+    mode: Mode,
+    layers: &[PathBuf],
+    (upper, work): &(PathBuf, PathBuf),
+    root: &Path,
+) -> Result<()> {
+    let mut options = Vec::from(b"lowerdir=".as_slice());
+    for layer in layers {
+        escape(layer, &mut options);
+        options.push(b':');
+    }
+    options.extend_from_slice(b"/,upperdir=");
+    escape(upper, &mut options);
+    options.extend_from_slice(b",workdir=");
+    escape(work, &mut options);
+    if mode == Mode::User {
+        options.extend_from_slice(b",userxattr");
+    }
+    // The kernel takes one page of options.
+    if options.len() >= 4096 {
+        return Err(Errno::NAMETOOLONG);
+    }
+    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+    rustix::mount::mount("overlay", root, "overlay", PLAIN, Some(options.as_c_str()))
+}
+
+/// `:` separates layers and `,` options.
+fn escape(path: &Path, to: &mut Vec<u8>) {
+    for byte in path.as_os_str().as_bytes() {
+        if b":,\\".contains(byte) {
+            to.push(b'\\');
+        }
+        to.push(*byte);
+    }
+}
+
+/// The host's own folders, real, in a root where missing targets can be made.
+pub(super) fn patchwork(spec: &ShimSpec) -> Result2<PathBuf> {
+    let root = spec.folder.join("root");
+    let why = |what: &Path| {
+        let what = text(what);
+        move |e: Errno| failure(Step::View, &what, e.into())
+    };
+    rustix::mount::mount("tmpfs", &root, "tmpfs", PLAIN, Some(c"mode=0755")).map_err(why(&root))?;
+    let entries = fs::read_dir("/").map_err(|e| failure(Step::View, "/", e))?;
+    for entry in entries.flatten() {
+        let (host, here) = (entry.path(), root.join(entry.file_name()));
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_symlink() {
+            let to = fs::read_link(&host).map_err(|e| failure(Step::View, &text(&host), e))?;
+            rustix::fs::symlink(to, &here).map_err(why(&here))?;
+        } else if kind.is_dir() {
+            make_folder(&here).map_err(why(&here))?;
+            rustix::mount::mount_bind_recursive(&host, &here).map_err(why(&host))?;
+        }
+    }
+    Ok(root)
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    match rustix::fs::mkdir(path, Bits::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
+    }
+}
+
+/// Mount points of the host that hold files of people, in the order of mounting.
+fn host_mounts(state: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut found: Vec<PathBuf> = text.lines().filter_map(disk_mount).collect();
+    found.retain(|point| !point.starts_with(state) && point != Path::new("/"));
+    found.truncate(HOST_MOUNTS_MAX);
+    found
+}
+
+/// The mount point in a line of mountinfo, when a disk is behind it.
+fn disk_mount(line: &str) -> Option<PathBuf> {
+    let (before, after) = line.split_once(" - ")?;
+    let point = unescape(before.split(' ').nth(4)?);
+    let kind = after.split(' ').next()?;
+    let disk = matches!(
+        kind,
+        "ext2"
+            | "ext3"
+            | "ext4"
+            | "xfs"
+            | "btrfs"
+            | "f2fs"
+            | "zfs"
+            | "bcachefs"
+            | "vfat"
+            | "exfat"
+            | "ntfs3"
+            | "nfs"
+            | "nfs4"
+            | "cifs"
+            | "9p"
+            | "virtiofs"
+            | "squashfs"
+            | "erofs"
+            | "fuseblk"
+    );
+    let covered = ["/proc", "/sys", "/dev", "/run", "/tmp"];
+    let covered = covered.iter().any(|folder| Path::new(&point).starts_with(folder));
+    (disk && !covered).then(|| PathBuf::from(point))
+}
+
+/// mountinfo writes space, tab, line break and backslash as `\ooo`.
+fn unescape(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.push_str(before);
+        match after.get(..3).and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            Some(code) => {
+                plain.push(char::from(code));
+                rest = &after[3..];
+            }
+            None => {
+                plain.push('\\');
+                rest = after;
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
+fn show_host(point: &Path, root: BorrowedFd<'_>, warnings: &mut Vec<String>) {
+    let show = || -> Result<()> {
+        let source = rustix::fs::open(
+            point,
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+            Bits::empty(),
+        )?;
+        let target = open_in(root, point)?;
+        rustix::mount::mount_bind(super::shown(source.as_fd()), super::shown(target.as_fd()))?;
+        make_read_only(open_in(root, point)?.as_fd())
+    };
+    if let Err(e) = show() {
+        warnings.push(format!("{} is not visible: {e}", point.display()));
+    }
+}
+
+/// `/dev`, `/sys`, `/tmp` and `/run` of its own.
+pub(super) fn devices(root: BorrowedFd<'_>, warnings: &mut Vec<String>) -> Result2<()> {
+    let why = |what: &'static str| move |e: Errno| failure(Step::View, what, e.into());
+    let at = |path: &str| provide(root, Path::new(path), true);
+    let safe = MountFlags::NOSUID | MountFlags::NODEV;
+    let resolver = resolver_file();
+    let mount = |path: &'static str, kind: &str, flags: MountFlags, options: &str| {
+        at(path).and_then(|place| mount_on(place.as_fd(), kind, flags, options)).map_err(why(path))
+    };
+    // The host's nodes are bound where making some is refused, so they are opened first.
+    let nodes = ["null", "zero", "full", "random", "urandom", "tty"];
+    let hosts: Vec<_> = nodes.map(|n| super::open_path(&Path::new("/dev").join(n))).into();
+    mount("/dev", "tmpfs", MountFlags::NOSUID, "mode=0755,size=64k")?;
+    for (name, host) in nodes.into_iter().zip(hosts) {
+        let path = Path::new("/dev").join(name);
+        let dev = at("/dev").map_err(why("/dev"))?;
+        if make_node(dev.as_fd(), name).is_err() {
+            let host = host?;
+            provide(root, &path, false)
+                .and_then(|place| bind(host.as_fd(), place.as_fd()))
+                .map_err(why("/dev"))?;
+        }
+    }
+    for (to, name) in [
+        ("/proc/self/fd", "fd"),
+        ("/proc/self/fd/0", "stdin"),
+        ("/proc/self/fd/1", "stdout"),
+        ("/proc/self/fd/2", "stderr"),
+        ("pts/ptmx", "ptmx"),
+    ] {
+        let dev = at("/dev").map_err(why("/dev"))?;
+        rustix::fs::symlinkat(to, dev, name).map_err(why("/dev"))?;
+    }
+    let terminals = "newinstance,ptmxmode=0666,mode=0620";
+    if let Err(e) = mount("/dev/pts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, terminals)
+    {
+        warnings.push(format!("no terminals: {e}"));
+    }
+    mount("/dev/shm", "tmpfs", safe, "mode=1777")?;
+    if let Err(e) = mount("/dev/mqueue", "mqueue", safe | MountFlags::NOEXEC, "") {
+        warnings.push(format!("no message queues: {e}"));
+    }
+    if let Err(e) = mount("/sys", "sysfs", safe | MountFlags::RDONLY | MountFlags::NOEXEC, "") {
+        let sys = super::open_path(Path::new("/sys"))?;
+        let bound = at("/sys").and_then(|place| bind(sys.as_fd(), place.as_fd()));
+        if bound.and_then(|()| make_read_only(open_in(root, Path::new("/sys"))?.as_fd())).is_err() {
+            warnings.push(format!("no /sys: {e}"));
+        }
+    }
+    mount("/tmp", "tmpfs", safe, "mode=1777")?;
+    mount("/run", "tmpfs", safe, "mode=0755")?;
+    if let Some((path, content)) = resolver {
+        let place = provide(root, &path, false).map_err(why("/etc/resolv.conf"))?;
+        fs::write(super::shown(place.as_fd()), content)
+            .map_err(|e| failure(Step::View, "/etc/resolv.conf", e))?;
+    }
+    Ok(())
+}
+
+/// The host's resolver configuration, when it lies in the folder that is about to be covered.
+fn resolver_file() -> Option<(PathBuf, Vec<u8>)> {
+    let path = fs::canonicalize("/etc/resolv.conf").ok()?;
+    let content = path.starts_with("/run").then(|| fs::read(&path).ok())??;
+    Some((path, content))
+}
+
+fn make_node(dev: BorrowedFd<'_>, name: &str) -> Result<()> {
+    let (major, minor) = match name {
+        "null" => (1, 3),
+        "zero" => (1, 5),
+        "full" => (1, 7),
+        "random" => (1, 8),
+        "urandom" => (1, 9),
+        _ => (5, 0),
+    };
+    let bits = Bits::from_raw_mode(0o666);
+    let number = rustix::fs::makedev(major, minor);
+    rustix::fs::mknodat(dev, name, FileType::CharacterDevice, bits, number)?;
+    // Again, past the umask.
+    rustix::fs::chmodat(dev, name, bits, rustix::fs::AtFlags::empty())
+}
+
+/// `/proc` that shows this PID namespace alone.
+pub(super) fn fresh_proc(root: BorrowedFd<'_>) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let place = provide(root, Path::new("/proc"), true)?;
+    mount_on(place.as_fd(), "proc", flags, "")
+}
+
+/// Keeps root in an instance from the machine's settings. What is missing needs no guard.
+pub(super) fn guard_proc() {
+    for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
+        let _missing = freeze(path);
+    }
+    for path in ["/proc/kcore", "/proc/keys", "/proc/timer_list"] {
+        let _missing = rustix::mount::mount_bind("/dev/null", path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_disks_outside_private_folders_are_shown() {
+        let disk =
+            |point: &str| format!("1 2 8:1 / {point} rw,relatime shared:1 - ext4 /dev/sda1 rw");
+        assert_eq!(disk_mount(&disk("/home")), Some("/home".into()));
+        assert_eq!(disk_mount(&disk("/my\\040disk")), Some("/my disk".into()));
+        assert_eq!(disk_mount(&disk("/tmp/x")), None);
+        assert_eq!(disk_mount("1 2 0:5 / /home rw - tmpfs tmpfs rw"), None);
+        assert_eq!(disk_mount("nonsense"), None);
+    }
+
+    #[test]
+    fn paths_cannot_add_layers_or_options() {
+        let mut options = Vec::new();
+        escape(Path::new("/a:b,c\\d"), &mut options);
+        assert_eq!(options, b"/a\\:b\\,c\\\\d");
+    }
+}

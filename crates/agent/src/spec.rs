@@ -1,0 +1,122 @@
+//! What to run: the agent's whole input for one instance.
+//!
+//! Not here: defaults from Compose. Whoever fills this in has resolved every name and path.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::InstanceId;
+use serde::{Deserialize, Serialize};
+
+/// One process to run, with everything it may see and use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// Its name; unique among the instances of this agent.
+    pub id: InstanceId,
+    /// How often this instance was started before. Only recorded.
+    pub attempt: u32,
+    /// The program and its arguments; the program is looked up in `PATH` of `env`.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Where it starts, as the instance sees it. Made in an overlay when missing.
+    pub working_dir: PathBuf,
+    /// Which files it sees.
+    pub view: View,
+    /// Folders and files put into that view.
+    pub mounts: Vec<Mount>,
+    /// Its host name; `None` keeps the machine's.
+    pub hostname: Option<String>,
+    /// What its `/etc/hosts` says besides `localhost`.
+    pub hosts: Vec<(IpAddr, Vec<String>)>,
+    /// Its own loopback address, where BPF can give it one.
+    pub address: Option<Ipv4Addr>,
+    /// What it may use.
+    pub limits: Limits,
+    /// `user`, `uid`, `user:group` or `uid:gid`; `None` keeps the engine's.
+    pub user: Option<String>,
+    /// How to tell that it is healthy; `None` looks at `ports`.
+    pub health: Option<HealthSpec>,
+    /// Ports that it is expected to listen on. Without a health check the instance is healthy as
+    /// soon as one of them accepts, or, with no port, as soon as it runs.
+    pub ports: Vec<u16>,
+}
+
+/// Which files an instance sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum View {
+    /// The host's own files; what it writes is real.
+    #[default]
+    Host,
+    /// The host's files under these layers, first on top; what it writes is private and goes with
+    /// the instance.
+    Overlay {
+        /// Folders laid over the root, first on top.
+        layers: Vec<PathBuf>,
+    },
+}
+
+/// A folder or file put into the view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What is put there.
+    pub source: MountSource,
+    /// Where, as the instance sees it; absolute.
+    pub target: PathBuf,
+    /// Whether writing is refused.
+    pub read_only: bool,
+}
+
+/// What a [`Mount`] shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A folder or file of the host; made as a folder when missing.
+    Path(PathBuf),
+    /// Memory, empty at first.
+    Tmpfs {
+        /// Most bytes it holds; `None` is the kernel's default, half of memory.
+        size_bytes: Option<u64>,
+        /// Permission bits; `None` is 1777.
+        mode: Option<u32>,
+    },
+}
+
+/// What an instance may use; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processors, such as 0.5.
+    pub cpus: Option<f64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
+/// When an instance counts as healthy: Compose's `healthcheck`, resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthSpec {
+    /// What is tried.
+    pub test: HealthTest,
+    /// Time between tries once it has been healthy or `start_period` is over.
+    pub interval: Duration,
+    /// How long one try may take.
+    pub timeout: Duration,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+    /// Failures in this time after the start do not count.
+    pub start_period: Duration,
+    /// Time between tries during `start_period`.
+    pub start_interval: Duration,
+}
+
+/// What a health check tries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HealthTest {
+    /// Runs this inside the instance; exit code 0 is healthy.
+    Exec(Vec<String>),
+    /// Runs this with `/bin/sh -c` inside the instance; exit code 0 is healthy.
+    Shell(String),
+    /// Connects to each of these; healthy when all accept.
+    Tcp(Vec<SocketAddr>),
+}

@@ -1,0 +1,252 @@
+//! Bringing an instance to life, from the engine's side; all of it blocks.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use base::InstanceId;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+
+use crate::cgroup::Cgroups;
+use crate::isolation::{Addressing, Mode};
+use crate::pool::Ipv4Cidr;
+use crate::shim::{self, LogLimits};
+use crate::spec::ProcessSpec;
+use crate::wire::{self, Birth, Failure, RunRecord, ShimSpec, Step};
+
+/// How long an instance may take to be set up. Longer means that a mount hangs.
+const SETUP_MAX: Duration = Duration::from_secs(30);
+
+/// Why an instance did not start. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is one of this name that has not ended.
+    #[error("{0} runs already: stop it first")]
+    Exists(InstanceId),
+    /// The program is nowhere in `PATH`.
+    #[error("cannot run \"{program}\": not found in PATH ({path}){hint}")]
+    NotFound {
+        /// What was looked for.
+        program: String,
+        /// Where.
+        path: String,
+        /// What to install, or nothing.
+        hint: String,
+    },
+    /// The program could not be executed.
+    #[error("cannot run \"{program}\": {cause}")]
+    Exec {
+        /// The program and where it was found.
+        program: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// The instance could not be set up.
+    #[error("cannot set up {id}: {cause}")]
+    Setup {
+        /// Which.
+        id: InstanceId,
+        /// The step, on what, and why.
+        cause: String,
+    },
+    /// The machine refused something before the instance existed.
+    #[error("cannot start {id}: {what}: {cause}")]
+    Io {
+        /// Which.
+        id: InstanceId,
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        cause: io::Error,
+    },
+}
+
+/// Where everything of one engine lies, and how it isolates.
+pub(crate) struct Setting {
+    pub(crate) state: PathBuf,
+    pub(crate) shim: PathBuf,
+    pub(crate) mode: Mode,
+    pub(crate) addressing: Addressing,
+    pub(crate) pool: Ipv4Cidr,
+    pub(crate) log_limits: LogLimits,
+    pub(crate) kept: Vec<OwnedFd>,
+    pub(crate) cgroups: Cgroups,
+}
+
+impl Setting {
+    /// The folder of an instance.
+    pub(crate) fn folder(&self, id: &InstanceId) -> PathBuf {
+        self.state.join("instances").join(id.to_string())
+    }
+
+    /// The folder of its output, which outlives it.
+    pub(crate) fn logs(&self, id: &InstanceId) -> PathBuf {
+        self.state.join("logs").join(id.to_string())
+    }
+}
+
+/// Starts an instance; when this returns well the program runs.
+pub(crate) fn start(setting: &Setting, spec: &ProcessSpec) -> Result<RunRecord, StartError> {
+    let id = &spec.id;
+    let folder = setting.folder(id);
+    let result = try_start(setting, spec, &folder);
+    if result.is_err() {
+        setting.cgroups.remove(&id.to_string());
+        let _kept_for_inspection = remove_folder(&folder);
+    }
+    result
+}
+
+fn try_start(
+    setting: &Setting,
+    spec: &ProcessSpec,
+    folder: &Path,
+) -> Result<RunRecord, StartError> {
+    let id = &spec.id;
+    let io = |what: String| {
+        let id = id.clone();
+        move |cause: io::Error| StartError::Io { id, what, cause }
+    };
+    remove_folder(folder).map_err(io(format!("removing {}", folder.display())))?;
+    let logs = setting.logs(id);
+    write_folder(spec, folder, &logs).map_err(io(format!("writing {}", folder.display())))?;
+    let cgroup = setting.cgroups.create(id, &spec.limits);
+    if let Some(address) = spec.address
+        && setting.addressing == Addressing::Own
+        && let Some(path) = &cgroup.unified
+    {
+        crate::bpf::attach(path, address, setting.pool)
+            .map_err(io(format!("attaching BPF programs to {}", path.display())))?;
+    }
+    let shim_spec = ShimSpec {
+        process: spec.clone(),
+        mode: setting.mode,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        folder: folder.to_owned(),
+        logs,
+        state: setting.state.clone(),
+        log_limits: setting.log_limits,
+        cgroup: cgroup.unified,
+        join: cgroup.join,
+        oom: cgroup.oom,
+    };
+    let birth = be_born(setting, folder, &shim_spec)
+        .map_err(io(format!("running {}, the shim", setting.shim.display())))?;
+    match birth {
+        Birth::Started { warnings } => {
+            let record = fs::read(folder.join("run.json"))
+                .and_then(|text| Ok(serde_json::from_slice::<RunRecord>(&text)?));
+            let mut record = record.map_err(io("reading run.json".to_owned()))?;
+            record.warnings = cgroup.warnings;
+            record.warnings.extend(warnings);
+            Ok(record)
+        }
+        Birth::Failed(failure) => Err(explain(spec, &failure)),
+    }
+}
+
+fn write_folder(spec: &ProcessSpec, folder: &Path, logs: &Path) -> io::Result<()> {
+    for path in [folder.to_owned(), logs.to_owned()] {
+        fs::create_dir_all(path)?;
+    }
+    for name in ["root", "upper", "work", "memory"] {
+        fs::create_dir(folder.join(name))?;
+    }
+    let hostname = spec.hostname.as_deref();
+    let hosts = crate::hosts::text(hostname, spec.address, &spec.hosts);
+    fs::write(folder.join("hosts"), hosts)?;
+    fs::write(folder.join("hostname"), format!("{}\n", hostname.unwrap_or_default()))?;
+    fs::write(folder.join("spec.json"), serde_json::to_vec(spec)?)
+}
+
+/// Runs the midwife and hears what came of it.
+fn be_born(setting: &Setting, folder: &Path, spec: &ShimSpec) -> io::Result<Birth> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let log = fs::File::create(folder.join("shim.log"))?;
+    let mut midwife = shim::command(&setting.shim)
+        .stdin(OwnedFd::from(theirs))
+        .stdout(log.try_clone()?)
+        .stderr(Stdio::from(log))
+        .spawn()?;
+    ours.set_read_timeout(Some(SETUP_MAX))?;
+    let exchange = || -> io::Result<Birth> {
+        let message = wire::encode(spec)?;
+        let sent = send_with_descriptors(&ours, &message, &setting.kept)?;
+        io::Write::write_all(&mut &ours, &message[sent..])?;
+        wire::receive(&ours)
+    };
+    let birth = exchange();
+    if birth.is_err() {
+        let _gone = midwife.kill();
+    }
+    midwife.wait()?;
+    birth
+}
+
+fn send_with_descriptors(to: &UnixStream, bytes: &[u8], kept: &[OwnedFd]) -> io::Result<usize> {
+    let mut space =
+        [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(shim::KEPT_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let kept: Vec<_> = kept.iter().take(shim::KEPT_MAX).map(AsFd::as_fd).collect();
+    ancillary.push(SendAncillaryMessage::ScmRights(&kept));
+    let part = [io::IoSlice::new(bytes)];
+    Ok(rustix::net::sendmsg(to, &part, &mut ancillary, SendFlags::NOSIGNAL)?)
+}
+
+/// Removes an instance's folder, which need not exist.
+pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
+    let ignore_absent = |result: io::Result<()>| match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    };
+    // An overlay's work folder has no permission bits, which only root may ignore.
+    let work = folder.join("work").join("work");
+    let _absent = rustix::fs::chmod(&work, rustix::fs::Mode::RWXU);
+    ignore_absent(fs::remove_dir_all(folder))
+}
+
+fn explain(spec: &ProcessSpec, failure: &Failure) -> StartError {
+    let program = spec.argv.first().cloned().unwrap_or_default();
+    match failure.step {
+        Step::Search => {
+            let hint = install_hint(&program);
+            StartError::NotFound { program, path: failure.what.clone(), hint }
+        }
+        Step::Exec => {
+            let found = match failure.what == program {
+                true => String::new(),
+                false => format!("{}: ", failure.what),
+            };
+            let cause = crate::sys::error_text(failure.errno);
+            StartError::Exec { program, cause: format!("{found}{cause}") }
+        }
+        _ => StartError::Setup { id: spec.id.clone(), cause: failure.to_string() },
+    }
+}
+
+/// What to install for a program that people know under another name.
+fn install_hint(program: &str) -> String {
+    let what = match program {
+        "node" | "npm" | "npx" => "Node.js",
+        "yarn" | "pnpm" => "Node.js and corepack",
+        "bun" => "Bun",
+        "deno" => "Deno",
+        "python" | "python3" | "pip" | "pip3" => "Python 3",
+        "uvicorn" | "gunicorn" | "flask" | "celery" => "the Python package of that name",
+        "java" | "javac" => "a Java runtime (JDK)",
+        "mvn" => "Maven",
+        "go" => "Go",
+        "ruby" | "bundle" | "rails" => "Ruby",
+        "php" => "PHP",
+        "dotnet" => ".NET",
+        "cargo" => "Rust",
+        "elixir" | "mix" => "Elixir",
+        _ => return "; install it, or give its full path".to_owned(),
+    };
+    format!("; install {what} on this machine")
+}

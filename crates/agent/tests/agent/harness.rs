@@ -1,0 +1,198 @@
+//! Runs tests by name, each with an agent of its own in each mode that it asks for.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::{
+    Agent, AgentConfig, Exit, InstanceEvent, Limits, LogLimits, Mode, ProcessSpec, View, What,
+};
+use base::{InstanceId, SystemClock};
+use tokio::sync::mpsc::Receiver;
+
+/// Long enough that only a defect reaches it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Test {
+    pub(crate) name: &'static str,
+    pub(crate) modes: &'static [Mode],
+    pub(crate) body: fn(Mode),
+}
+
+pub(crate) const EVERY: &[Mode] = &[Mode::Full, Mode::User, Mode::None];
+pub(crate) const FULL: &[Mode] = &[Mode::Full];
+
+/// Set for a process that runs one test without root.
+const ONE: &str = "AGENT_TEST_ONE";
+
+pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
+    if let Ok(one) = std::env::var(ONE) {
+        let (name, mode) = one.split_once('/').unwrap();
+        let test = tests.iter().find(|test| test.name == name).unwrap();
+        (test.body)(mode_named(mode));
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let is_root = rustix::process::geteuid().is_root();
+    let (mut failed, mut passed) = (Vec::new(), 0);
+    for test in &tests {
+        for mode in test.modes {
+            let name = format!("{}/{mode:?}", test.name);
+            if !wanted.is_empty() && !wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
+                continue;
+            }
+            let ok = match (mode, is_root) {
+                (Mode::Full, false) => {
+                    eprintln!("skip {name}: needs root");
+                    continue;
+                }
+                (Mode::Full, true) | (_, false) => {
+                    catch_unwind(AssertUnwindSafe(|| (test.body)(*mode))).is_ok()
+                }
+                // The other modes are for people who are not root.
+                (_, true) => as_nobody(&name),
+            };
+            eprintln!("{} {name}", if ok { "ok  " } else { "FAIL" });
+            if ok { passed += 1 } else { failed.push(name) }
+        }
+    }
+    eprintln!("{passed} passed, {} failed {failed:?}", failed.len());
+    ExitCode::from(u8::from(!failed.is_empty()))
+}
+
+fn mode_named(name: &str) -> Mode {
+    *EVERY.iter().find(|mode| format!("{mode:?}") == name).unwrap()
+}
+
+/// Runs one test in a process without privileges. The executable is copied to where everybody
+/// may read it.
+fn as_nobody(name: &str) -> bool {
+    let folder = tempfile::Builder::new().prefix("agent-test").tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let copy = folder.path().join("test");
+    std::fs::copy("/proc/self/exe", &copy).unwrap();
+    let mut command = Command::new(copy);
+    command.env(ONE, name).env("TMPDIR", "/tmp").current_dir("/").uid(65_534).gid(65_534);
+    command.status().unwrap().success()
+}
+
+/// An agent, its folder, and what it reported.
+pub(crate) struct House {
+    pub(crate) agent: Agent,
+    pub(crate) folder: Arc<tempfile::TempDir>,
+    pub(crate) mode: Mode,
+    events: Receiver<InstanceEvent>,
+    seen: Vec<InstanceEvent>,
+}
+
+pub(crate) fn with_house<F: Future<Output = ()>>(mode: Mode, body: impl FnOnce(House) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let house = House::open(mode, Arc::new(tempfile::tempdir().unwrap()));
+        let agent = house.agent.clone();
+        let folder = house.folder.clone();
+        let done = tokio::time::timeout(PATIENCE, body(house)).await;
+        for instance in agent.instances() {
+            let _ended = agent.kill(&instance.id).await;
+        }
+        drop(folder);
+        done.expect("the test takes too long");
+    });
+}
+
+impl House {
+    pub(crate) fn open(mode: Mode, folder: Arc<tempfile::TempDir>) -> House {
+        House::open_with(mode, folder, LogLimits::default())
+    }
+
+    pub(crate) fn open_with(mode: Mode, folder: Arc<tempfile::TempDir>, limits: LogLimits) -> House {
+        let pool = "127.64.0.0/16".parse().unwrap();
+        let mut config = AgentConfig::new(folder.path().to_owned(), pool, Arc::new(SystemClock));
+        config.mode = Some(mode);
+        config.log_limits = limits;
+        let (agent, events) = Agent::open(config).unwrap();
+        House { agent, folder, mode, events, seen: Vec::new() }
+    }
+
+    pub(crate) async fn event(&mut self) -> InstanceEvent {
+        let event = self.events.recv().await.expect("the agent is there");
+        self.seen.push(event.clone());
+        event
+    }
+
+    pub(crate) async fn exit_of(&mut self, id: &InstanceId) -> Exit {
+        loop {
+            let event = self.event().await;
+            if let What::Exited(exit) = event.what
+                && event.id == *id
+            {
+                return exit;
+            }
+        }
+    }
+
+    pub(crate) async fn healthy(&mut self, id: &InstanceId) {
+        loop {
+            let event = self.event().await;
+            assert!(!matches!(event.what, What::Exited(_)), "{event:?}");
+            if event.what == What::Healthy && event.id == *id {
+                return;
+            }
+        }
+    }
+
+    /// Starts and waits for the end.
+    pub(crate) async fn run(&mut self, spec: ProcessSpec) -> Exit {
+        let id = spec.id.clone();
+        self.agent.start(spec).await.unwrap();
+        self.exit_of(&id).await
+    }
+
+    /// All text that an instance printed, by line, without time and stream.
+    pub(crate) fn output(&self, id: &InstanceId) -> Vec<String> {
+        let path = self.folder.path().join("logs").join(id.to_string()).join("current.log");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap().to_owned()).collect()
+    }
+
+    /// Waits until an instance has printed this line.
+    pub(crate) async fn printed(&self, id: &InstanceId, wanted: &str) {
+        while !self.output(id).iter().any(|line| line == wanted) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+pub(crate) fn id(name: &str) -> InstanceId {
+    name.parse().unwrap()
+}
+
+pub(crate) fn spec(name: &str, argv: &[&str]) -> ProcessSpec {
+    ProcessSpec {
+        id: id(name),
+        attempt: 0,
+        argv: argv.iter().map(|a| (*a).to_owned()).collect(),
+        env: vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin:/usr/local/go/bin".to_owned())],
+        working_dir: PathBuf::from("/"),
+        view: View::Host,
+        mounts: Vec::new(),
+        hostname: None,
+        hosts: Vec::new(),
+        address: None,
+        limits: Limits::default(),
+        user: None,
+        health: None,
+        ports: Vec::new(),
+    }
+}
+
+pub(crate) fn sh(name: &str, script: &str) -> ProcessSpec {
+    spec(name, &["/bin/sh", "-c", script])
+}
+
+
