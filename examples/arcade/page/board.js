@@ -5,6 +5,7 @@ export const COLOURS = [
   "#2fbf8f", "#f2a541", "#e4572e", "#5b8def", "#c77dff", "#ef6f9f", "#8fb339", "#2bb3c0",
 ];
 
+const narrow = matchMedia("(max-width: 800px)");
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Board {
@@ -42,7 +43,8 @@ export class Board {
     const room = this.canvas.parentElement.getBoundingClientRect();
     const ratio = devicePixelRatio || 1;
     const { width, height } = this.size;
-    const high = room.height > 40 ? room.height : Infinity;
+    // On a narrow page the frame is as high as the board, so only the width says anything.
+    const high = narrow.matches ? innerHeight * 0.7 : room.height;
     const fits = Math.min(room.width / (width + 1), high / (height + 1));
     this.cell = Math.max(4, Math.floor(fits * ratio));
     this.canvas.width = this.cell * (width + 1);

@@ -14,7 +14,8 @@ const board = new Board(at("board"));
 /** "watching", "playing" or "ended": what the player does; kept over a lost connection. */
 let mode = "watching";
 let lastScore = 0;
-let moving = false;
+/** Why the next welcome is not the first: "moved" by the arena, "lost" on the way, or nothing. */
+let back = null;
 let scores = [];
 
 const settings = load();
@@ -59,14 +60,13 @@ function enter() {
 function message(message) {
   switch (message.t) {
     case "welcome":
-      if (moving) toast(movedText(message.replica));
-      moving = false;
+      if (back) toast(backText(message.replica));
+      back = null;
       lastScore = 0;
       board.welcome(message);
       at("replica").textContent = message.replica;
       at("room").textContent = `room ${message.room}, speed ${message.speed}`;
-      if (message.you === null) showBest(settings.speed);
-      else showBest(message.speed);
+      showBest(message.you === null ? settings.speed : message.speed);
       break;
     case "state":
       board.state(message);
@@ -77,7 +77,7 @@ function message(message) {
       ticked(message);
       break;
     case "move":
-      moving = true;
+      back = "moved";
       break;
     case "full":
       toast("Every room is full. Try again in a moment.");
@@ -95,16 +95,17 @@ function ticked(message) {
   if (mine && mode === "playing") ended(mine[1], mine[2]);
 }
 
-function movedText(replica) {
+function backText(replica) {
   const points = lastScore > 0 && mode === "playing" ? ` Your ${lastScore} points are kept.` : "";
-  return `Your arena was replaced: now on ${replica}.${points}`;
+  const what = back === "moved" ? "Your arena made room for a new one" : "The connection was lost";
+  return `${what}: now on ${replica}.${points}`;
 }
 
 function lost() {
-  at("replica").textContent = moving ? "moving" : "connecting";
+  back ??= "lost";
+  at("replica").textContent = back === "moved" ? "moving" : "connecting";
   at("room").textContent = "";
   at("latency").textContent = "";
-  if (!moving && mode === "playing") moving = true;
 }
 
 function latency(ms) {
@@ -240,7 +241,8 @@ function showBest(speed) {
   const rows = best.map((score, n) => row("", [
     ["em", n + 1], ["b", score.name], ["span", score.score],
   ]));
-  at("scores").replaceChildren(...(rows.length > 0 ? rows : [row("none", [["b", ""], ["b", "Nobody yet"]])]));
+  if (rows.length === 0) rows.push(row("none", [["b", "Nobody yet"]]));
+  at("scores").replaceChildren(...rows);
 }
 
 async function fetchScores() {

@@ -8,8 +8,8 @@ mod arena;
 mod check;
 mod client;
 mod game;
-mod server;
 mod scores;
+mod server;
 mod settings;
 mod web;
 

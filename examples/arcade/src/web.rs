@@ -107,7 +107,8 @@ impl Web {
             let why = "a page from elsewhere may not play here";
             return server::text(StatusCode::FORBIDDEN, why).into();
         }
-        if !headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes() == b"websocket") {
+        let upgrade = headers.get(header::UPGRADE).map_or(&b""[..], HeaderValue::as_bytes);
+        if !upgrade.eq_ignore_ascii_case(b"websocket") {
             return server::text(StatusCode::UPGRADE_REQUIRED, "a WebSocket is wanted").into();
         }
         let mut onward = Request::new(Full::new(Bytes::new()));

@@ -19,6 +19,10 @@ use crate::game::{Direction, Input, SnakeId, Speed, Step, World, bot};
 use crate::scores::table::Outcome;
 use crate::settings::stopped;
 
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;
+
 /// The board of every room, in cells.
 const BOARD: Grid = Grid { width: 44, height: 28 };
 

@@ -33,6 +33,9 @@ const SILENT_BEATS_MAX: u32 = 3;
 /// Longest wait until the browser takes a message.
 const SEND_MAX: Duration = Duration::from_secs(10);
 
+/// Longest wait until the browser has heard why a session ends.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
 /// Why a session ends.
 enum End {
     /// The browser closed or broke off; nothing can be said any more.
@@ -65,8 +68,14 @@ where
     session.leave().await;
     if let End::Close(code, reason) = end {
         let frame = CloseFrame { code, reason: reason.into() };
+        let goodbye = async {
+            session.socket.close(Some(frame)).await?;
+            // Whatever is still on its way must be read, or the end would overtake the reason.
+            while session.socket.next().await.transpose()?.is_some() {}
+            Ok::<_, tokio_tungstenite::tungstenite::Error>(())
+        };
         // The browser may be gone already, which is as good.
-        let _ = timeout(SEND_MAX, session.socket.close(Some(frame))).await;
+        let _ = timeout(GOODBYE_MAX, goodbye).await;
     }
 }
 

@@ -140,8 +140,11 @@ mod tests {
     fn said() -> impl Strategy<Value = Said> {
         let speed = || (1..=9_u8).prop_map(|n| Speed::try_from(n).unwrap());
         prop_oneof![
-            (".{0,20}", any::<u8>(), speed())
-                .prop_map(|(name, colour, speed)| Said::Join { name, colour, speed }),
+            (".{0,20}", any::<u8>(), speed()).prop_map(|(name, colour, speed)| Said::Join {
+                name,
+                colour,
+                speed
+            }),
             speed().prop_map(|speed| Said::Watch { speed }),
             (0..4_u8).prop_map(|d| Said::Turn { d: Direction::try_from(d).unwrap() }),
             Just(Said::Again),

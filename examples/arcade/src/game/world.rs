@@ -328,7 +328,7 @@ impl World {
 
     /// A board as a test wants it.
     #[cfg(test)]
-    pub(crate) fn arrange(grid: Grid, snakes: &[(u32, &[(u8, u8)], Direction)]) -> World {
+    pub(crate) fn arrange(grid: Grid, snakes: &[Arranged<'_>]) -> World {
         let mut world = World::new(grid, 7);
         for (id, cells, heading) in snakes {
             let body = cells.iter().map(|(x, y)| Cell(*x, *y)).collect();
@@ -344,3 +344,7 @@ impl World {
         self.food.insert(Cell(x, y));
     }
 }
+
+/// A snake as a test wants it: its number, its cells from the head on, its heading.
+#[cfg(test)]
+pub(crate) type Arranged<'a> = (u32, &'a [(u8, u8)], Direction);

@@ -190,8 +190,7 @@ fn without_a_turn_the_wall_ends_a_snake_when_the_grace_is_over_not_before() {
 #[test]
 fn in_a_corner_only_the_open_way_saves() {
     let body: &[(u8, u8)] = &[(11, 0), (10, 0), (9, 0)];
-    for (turn, saved) in
-        [(Direction::Up, false), (Direction::Down, true), (Direction::Left, false)]
+    for (turn, saved) in [(Direction::Up, false), (Direction::Down, true), (Direction::Left, false)]
     {
         let mut world = World::arrange(GRID, &[(1, body, Direction::Right)]);
         world.tick(&[], T);
@@ -243,10 +242,8 @@ fn two_heads_that_meet_both_end_without_a_reward() {
     for gap in [7, 6] {
         let right: &[(u8, u8)] = &[(5, 5), (4, 5), (3, 5)];
         let left = [(gap, 5), (gap + 1, 5), (gap + 2, 5)];
-        let mut world = World::arrange(
-            GRID,
-            &[(1, right, Direction::Right), (2, &left, Direction::Left)],
-        );
+        let mut world =
+            World::arrange(GRID, &[(1, right, Direction::Right), (2, &left, Direction::Left)]);
         let step = world.tick(&[], T);
         assert_eq!(causes(&step), [(A, Cause::Other(B)), (B, Cause::Other(A))]);
     }

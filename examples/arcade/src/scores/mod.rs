@@ -45,9 +45,7 @@ impl Service for Scores {
         let path = request.uri().path();
         let reply = match (request.method(), path) {
             (&Method::GET, "/healthz") => server::text(StatusCode::OK, "ok"),
-            (&Method::GET, "/scores") => {
-                server::json(StatusCode::OK, &self.kept.lock().await.1)
-            }
+            (&Method::GET, "/scores") => server::json(StatusCode::OK, &self.kept.lock().await.1),
             (&Method::POST, "/results") => self.take(request).await,
             _ => server::text(StatusCode::NOT_FOUND, "GET /scores, POST /results, GET /healthz"),
         };

@@ -72,9 +72,7 @@ impl Table {
 pub(crate) fn clean_name(name: &str) -> String {
     let visible = name.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
     // Marks that reorder text could make one name look like another.
-    let hidden = |c: char| {
-        matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let hidden = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let kept: String = visible.filter(|c| !c.is_control() && !hidden(*c)).collect();
     let words: Vec<&str> = kept.split(' ').filter(|word| !word.is_empty()).collect();
     let name: String = words.join(" ").chars().take(NAME_MAX).collect();
