@@ -19,7 +19,7 @@ impl Pool {
     pub fn new(first: Ipv4Addr, prefix: u8) -> Option<Pool> {
         let size = 1u32 << (32 - u32::from((8..=28).contains(&prefix).then_some(prefix)?));
         let first = first.to_bits();
-        (first % size == 0).then_some(Pool { first, half: size / 2 })
+        first.is_multiple_of(size).then_some(Pool { first, half: size / 2 })
     }
 
     /// How many services may have an address.
@@ -30,6 +30,11 @@ impl Pool {
     /// How many instances may have an address.
     pub fn instances_max(&self) -> u32 {
         self.half - 1
+    }
+
+    /// Is it one of the pool's?
+    pub(crate) fn holds(&self, address: Ipv4Addr) -> bool {
+        (self.first..=self.first + (2 * self.half - 1)).contains(&address.to_bits())
     }
 
     /// The lowest free address for a service. The pool's very first address is never given out.

@@ -30,5 +30,5 @@ fn is_drained(state: &State, id: &InstanceId) -> bool {
     let (Some(seen), Some(since)) = (&state.observed, state.live.out_since.get(id)) else {
         return false;
     };
-    seen.edge.applied_version >= *since && !seen.edge.inflight.get(id).is_some_and(|n| *n > 0)
+    seen.edge.applied_version >= *since && seen.edge.inflight.get(id).is_none_or(|n| *n == 0)
 }

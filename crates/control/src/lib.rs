@@ -15,6 +15,7 @@
 pub mod action;
 pub mod event;
 pub mod record;
+pub mod store;
 pub mod view;
 
 mod address;
@@ -22,7 +23,11 @@ mod backoff;
 mod change;
 mod command;
 mod drain;
+mod driver;
+mod embedded;
 mod gate;
+mod journal;
+mod keys;
 mod observe;
 mod rollout;
 mod route;
@@ -35,6 +40,8 @@ mod work;
 pub use action::{Action, Endpoint, Record, RecordKey, RoutePlan, ServiceRoute};
 pub use address::Pool;
 pub use command::{REPLICAS_MAX, check};
+pub use driver::{Control, ControlError, Handled};
+pub use embedded::Embedded;
 pub use event::{Command, EdgeReport, Event, Observation, Reported, ReportedState};
 pub use record::{
     AppRecord, EventRecord, Exit, InstanceRecord, Intent, Level, Phase, Release, ReleaseState,

@@ -147,6 +147,28 @@ impl State {
         }
     }
 
+    /// Moves addresses into the pool when it is another than before. While anything runs,
+    /// everything stays where it is: the names that were resolved must go on leading there.
+    pub(crate) fn readdress(&mut self) {
+        if self.instances.values().any(|r| r.phase.is_live()) {
+            return;
+        }
+        let pool = self.pool;
+        let mut taken = self.addresses();
+        for service in self.services.values_mut().filter(|s| !pool.holds(s.address)) {
+            if let Some(address) = pool.service(&taken) {
+                taken.insert(address);
+                Arc::make_mut(service).address = address;
+            }
+        }
+        for instance in self.instances.values_mut().filter(|r| !pool.holds(r.address)) {
+            if let Some(address) = pool.instance(&taken) {
+                taken.insert(address);
+                Arc::make_mut(instance).address = address;
+            }
+        }
+    }
+
     /// Addresses that somebody holds.
     pub(crate) fn addresses(&self) -> BTreeSet<Ipv4Addr> {
         let services = self.services.values().map(|s| s.address);
