@@ -1,0 +1,537 @@
+//! The loop: tells control what is and what people ask, and carries out what it decides.
+//!
+//! Not here: any decision. Invariants: an observation is always the whole picture, with starts
+//! under way in it, so that control never asks twice for the same start; the edge's table version
+//! carries the plan's, so that "applied" means applied on every thread of the edge.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::{Agent, InstanceEvent};
+use base::{InstanceId, Problem, ServiceName, UnixNanos};
+use console::wire::{self, Accepted};
+use control::{
+    Action, Control, ControlError, EdgeReport, Event, Handled, InstanceRecord, Observation, Reported, ReportedState,
+    RoutePlan,
+};
+use edge::{EdgeStatus, RouteTable};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::api::Shared;
+use super::prepare::{self, Prepared, Workshop};
+use super::{convert, published};
+
+/// Bits of a table's version below the plan's: listeners change more often than plans.
+const REVISION_BITS: u32 = 24;
+/// Seconds after its start in which an instance's listening ports are looked at every second.
+const YOUNG: Duration = Duration::from_secs(60);
+/// Otherwise every so many seconds.
+const LISTENING_EVERY: u64 = 15;
+/// How long starts and stops under way may take when the engine ends.
+const WORKS_GRACE: Duration = Duration::from_secs(5);
+/// Bytes of logs kept over all instances.
+const LOG_BYTES_MAX: u64 = 1 << 30;
+/// Seconds between two looks at how much the logs take.
+const PRUNE_EVERY: u64 = 300;
+
+/// A person's wish with who waits for the answer.
+pub(super) struct Request {
+    /// What is wanted.
+    pub(super) command: wire::Command,
+    /// Who waits.
+    pub(super) reply: oneshot::Sender<Result<Accepted, Problem>>,
+}
+
+type Reply = oneshot::Sender<Result<Accepted, Problem>>;
+
+/// Something that ran beside the loop and is done.
+enum Done {
+    Started { id: InstanceId, attempt: u32, result: Result<(), String> },
+    Removed { id: InstanceId },
+    Other,
+    Up { up: Box<UpReady>, reply: Reply },
+    UpFailed { problem: Problem, reply: Reply },
+}
+
+/// An app with everything prepared.
+struct UpReady {
+    app: spec::App,
+    services: Vec<ServiceName>,
+    recreate: bool,
+    prepared: BTreeMap<ServiceName, Prepared>,
+    warnings: Vec<Problem>,
+}
+
+/// How the engine ends.
+#[derive(Clone, Copy, PartialEq)]
+enum Ending {
+    /// At once; services run on.
+    Now,
+    /// When the app is down.
+    WhenDown { exit: bool, volumes: bool },
+}
+
+/// The loop and what it remembers between turns.
+pub(super) struct Carrier {
+    control: Arc<Control>,
+    agent: Arc<Agent>,
+    agent_events: mpsc::Receiver<InstanceEvent>,
+    edge_status: watch::Receiver<Arc<EdgeStatus>>,
+    routes: watch::Sender<Arc<RouteTable>>,
+    shared: Arc<Shared>,
+    works: JoinSet<Done>,
+    launching: HashMap<InstanceId, u32>,
+    removing: HashSet<InstanceId>,
+    failed_starts: HashMap<InstanceId, Reported>,
+    listening: HashMap<InstanceId, BTreeSet<u16>>,
+    hosts: Vec<(IpAddr, Vec<String>)>,
+    plan: Arc<RoutePlan>,
+    revision: u64,
+    wake_at: Option<UnixNanos>,
+    ending: Option<Ending>,
+    ticks: u64,
+    own_addresses: bool,
+}
+
+impl Carrier {
+    /// A loop over opened parts.
+    pub(super) fn new(
+        control: Arc<Control>,
+        agent: Arc<Agent>,
+        agent_events: mpsc::Receiver<InstanceEvent>,
+        edge_status: watch::Receiver<Arc<EdgeStatus>>,
+        routes: watch::Sender<Arc<RouteTable>>,
+        shared: Arc<Shared>,
+    ) -> Carrier {
+        let own_addresses = agent.isolation().addressing == agent::Addressing::Own;
+        Carrier {
+            control,
+            agent,
+            agent_events,
+            edge_status,
+            routes,
+            shared,
+            works: JoinSet::new(),
+            launching: HashMap::new(),
+            removing: HashSet::new(),
+            failed_starts: HashMap::new(),
+            listening: HashMap::new(),
+            hosts: Vec::new(),
+            plan: Arc::default(),
+            revision: 0,
+            wake_at: None,
+            ending: None,
+            ticks: 0,
+            own_addresses,
+        }
+    }
+
+    /// Works until the engine is told to end.
+    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Request>) -> Result<(), Problem> {
+        let mut every_second = tokio::time::interval(Duration::from_secs(1));
+        every_second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
+        self.turn()?;
+        loop {
+            let sleep = self.until_wake();
+            tokio::select! {
+                Some(_) = self.agent_events.recv() => {}
+                Ok(()) = self.edge_status.changed() => {}
+                Some(request) = asked.recv() => self.request(request)?,
+                Some(done) = self.works.join_next() => self.done(done)?,
+                () = sleep => self.tick()?,
+                _ = every_second.tick() => if !self.second() { continue },
+                _ = terminate.recv() => self.ending = Some(Ending::Now),
+                _ = interrupt.recv() => self.ending = Some(Ending::Now),
+            }
+            // What arrived meanwhile belongs to the same picture.
+            while self.agent_events.try_recv().is_ok() {}
+            self.edge_status.mark_unchanged();
+            self.turn()?;
+            if self.ended() {
+                break;
+            }
+        }
+        let finish = async { while self.works.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(WORKS_GRACE, finish).await;
+        Ok(())
+    }
+
+    fn until_wake(&self) -> impl Future<Output = ()> + 'static {
+        let wait = self.wake_at.map(|at| at.since(self.shared.clock.now()));
+        async move {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), Problem> {
+        self.wake_at = None;
+        let handled = self.control.handle(&Event::Tick).map_err(super::serve::internal)?;
+        self.carry_out(handled);
+        Ok(())
+    }
+
+    /// One round: look, decide, act.
+    fn turn(&mut self) -> Result<(), Problem> {
+        let observation = self.observe();
+        let observed = Event::Observed(observation);
+        let handled = self.control.handle(&observed).map_err(super::serve::internal)?;
+        self.carry_out(handled);
+        Ok(())
+    }
+
+    fn observe(&self) -> Observation {
+        let mut instances: BTreeMap<InstanceId, Reported> = BTreeMap::new();
+        for status in self.agent.instances() {
+            instances.insert(status.id.clone(), convert::reported(&status));
+        }
+        instances.extend(self.failed_starts.clone());
+        for (id, attempt) in &self.launching {
+            let launching = Reported {
+                attempt: *attempt,
+                state: ReportedState::Launching,
+                detail: String::new(),
+                started_at: None,
+                address: instances.get(id).and_then(|r| r.address),
+                port_env: None,
+            };
+            instances.insert(id.clone(), launching);
+        }
+        let status = self.edge_status.borrow();
+        let edge = EdgeReport {
+            applied_version: status.version >> REVISION_BITS,
+            inflight: convert::inflight(&status),
+        };
+        Observation { instances, edge }
+    }
+
+    fn carry_out(&mut self, handled: Handled) {
+        self.wake_at = None;
+        for action in handled.actions {
+            match action {
+                Action::StartInstance(record) => self.start(record),
+                Action::StopInstance { id, signal, grace } => self.stop(id, signal, grace),
+                Action::RemoveInstance { id } => self.remove(id),
+                Action::Route(plan) => {
+                    self.plan = plan;
+                    self.publish();
+                }
+                Action::WakeAt(at) => self.wake_at = Some(at),
+                // Records and events are written already: control does that first.
+                Action::Put(_) | Action::Delete(_) | Action::Emit(_) => {}
+            }
+        }
+        let hosts = convert::service_hosts(&self.control.state());
+        if hosts != self.hosts {
+            // An instance whose file cannot be written keeps the names that it knew.
+            let _ = self.agent.update_hosts(&hosts);
+            self.hosts = hosts;
+        }
+        self.shared.changed();
+    }
+
+    fn start(&mut self, record: Arc<InstanceRecord>) {
+        let (id, attempt) = (record.id.clone(), record.attempt);
+        if self.launching.get(&id) == Some(&attempt) {
+            return;
+        }
+        let state = self.control.state();
+        let Some(release) = state.release(record.service(), record.release) else { return };
+        let port_env = match self.own_addresses {
+            true => None,
+            false => agent::free_port(std::net::Ipv4Addr::LOCALHOST.into()).ok(),
+        };
+        let dir = &self.shared.state_dir;
+        let own = self.own_addresses;
+        let spec = convert::process(&state, &record, release, port_env, own, dir);
+        self.failed_starts.remove(&id);
+        self.listening.remove(&id);
+        self.launching.insert(id.clone(), attempt);
+        let agent = self.agent.clone();
+        self.works.spawn(async move {
+            let result = agent.start(spec).await.map_err(|e| e.to_string());
+            Done::Started { id, attempt, result }
+        });
+    }
+
+    fn stop(&mut self, id: InstanceId, signal: String, grace: Duration) {
+        let agent = self.agent.clone();
+        let signal = convert::signal_number(&signal);
+        self.works.spawn(async move {
+            let _ = agent.stop(&id, signal, grace).await;
+            Done::Other
+        });
+    }
+
+    fn remove(&mut self, id: InstanceId) {
+        self.failed_starts.remove(&id);
+        self.listening.remove(&id);
+        self.shared.forget(&id);
+        if !self.removing.insert(id.clone()) {
+            return;
+        }
+        let agent = self.agent.clone();
+        self.works.spawn(async move {
+            let _ = agent.remove(&id).await;
+            Done::Removed { id }
+        });
+    }
+
+    /// Gives the edge the present plan with the ports known now.
+    fn publish(&mut self) {
+        self.revision += 1;
+        let version = (self.plan.version << REVISION_BITS) | self.revision;
+        let state = self.control.state();
+        let table = convert::routes(&state, &self.plan, version, &self.listening);
+        self.routes.send_replace(Arc::new(table));
+    }
+
+    fn done(&mut self, done: Result<Done, tokio::task::JoinError>) -> Result<(), Problem> {
+        let done = match done {
+            Ok(done) => done,
+            // A panic in one start or stop must not end the engine; the next turn tries again.
+            Err(_) => return Ok(self.launching.clear()),
+        };
+        match done {
+            Done::Started { id, attempt, result } => {
+                self.launching.remove(&id);
+                if let Err(error) = result {
+                    let failed = failed_start(attempt, self.shared.clock.now(), error);
+                    self.failed_starts.insert(id, failed);
+                }
+            }
+            Done::Removed { id } => {
+                self.removing.remove(&id);
+            }
+            Done::Other => {}
+            Done::UpFailed { problem, reply } => {
+                let _ = reply.send(Err(problem));
+            }
+            Done::Up { up, reply } => {
+                let answer = self.up(*up)?;
+                let _ = reply.send(answer);
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, request: Request) -> Result<(), Problem> {
+        use control::Command as Do;
+        let Request { command, reply } = request;
+        let command = match command {
+            wire::Command::Up { app, services, recreate } => {
+                self.prepare(app, services, recreate, reply);
+                return Ok(());
+            }
+            wire::Command::Down { volumes, exit } => {
+                self.ending = Some(Ending::WhenDown { exit, volumes });
+                Do::Down
+            }
+            wire::Command::Shutdown { keep_services: true } => {
+                self.ending = Some(Ending::Now);
+                let _ = reply.send(Ok(Accepted::default()));
+                return Ok(());
+            }
+            wire::Command::Shutdown { keep_services: false } => {
+                self.ending = Some(Ending::WhenDown { exit: true, volumes: false });
+                Do::Down
+            }
+            wire::Command::Stop { services } => Do::Stop { services: names(&services) },
+            wire::Command::Start { services } => Do::Start { services: names(&services) },
+            wire::Command::Restart { services } => Do::Restart { services: names(&services) },
+            wire::Command::Scale { service, replicas } => Do::Scale { service, replicas },
+            wire::Command::Rollback { service, release } => Do::Rollback { service, release },
+        };
+        let answer = self.command(command, Vec::new())?;
+        let _ = reply.send(answer);
+        Ok(())
+    }
+
+    /// Hands a command to control. The outer error ends the engine, the inner one is the person's.
+    fn command(
+        &mut self,
+        command: control::Command,
+        warnings: Vec<Problem>,
+    ) -> Result<Result<Accepted, Problem>, Problem> {
+        let handled = match self.control.handle(&Event::Command(command)) {
+            Ok(handled) => handled,
+            Err(ControlError::Refused(problem)) => return Ok(Err(*problem)),
+            Err(error) => return Err(super::serve::internal(error)),
+        };
+        let changed = handled.changed.clone();
+        self.carry_out(handled);
+        Ok(Ok(Accepted { revision: self.shared.revision(), changed, warnings }))
+    }
+
+    /// Prepares an app beside the loop; `up` follows when that is done.
+    fn prepare(
+        &mut self,
+        app: serde_json::Value,
+        services: Vec<String>,
+        recreate: bool,
+        reply: Reply,
+    ) {
+        let app: spec::App = match serde_json::from_value(app) {
+            Ok(app) => app,
+            Err(e) => {
+                let problem = Problem::new("bad-model", "the app cannot be read")
+                    .with_cause(e.to_string())
+                    .with_next("use an `ms` of the engine's own version");
+                let _ = reply.send(Err(problem));
+                return;
+            }
+        };
+        if let Err(problem) = self.admit(&app) {
+            let _ = reply.send(Err(problem));
+            return;
+        }
+        let state = self.control.state();
+        let before = state.services.keys().filter_map(|name| {
+            Some((name.clone(), convert::prepared(state.goal(name)?)))
+        });
+        let workshop = Workshop {
+            layers_dir: self.shared.state_dir.join("layers"),
+            overlay: self.agent.isolation().mode == agent::Mode::Full,
+            before: before.collect(),
+        };
+        let ours: Vec<_> = self.edge_status.borrow().listeners.keys().copied().collect();
+        self.works.spawn(async move {
+            match prepare_all(&app, &workshop, &ours).await {
+                Ok((prepared, warnings)) => {
+                    let services = names(&services);
+                    let up = UpReady { app, services, recreate, prepared, warnings };
+                    Done::Up { up: Box::new(up), reply }
+                }
+                Err(problem) => Done::UpFailed { problem, reply },
+            }
+        });
+    }
+
+    /// One engine runs one app.
+    fn admit(&self, app: &spec::App) -> Result<(), Problem> {
+        let state = self.control.state();
+        match &state.app {
+            Some(running) if running.name != app.name => {
+                Err(Problem::new("other-app", format!("this engine runs the app `{}`", running.name))
+                    .with_cause(format!("its state folder is {}", self.shared.state_dir.display()))
+                    .with_next(format!("give `{}` a folder of its own with --state", app.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn up(&mut self, up: UpReady) -> Result<Result<Accepted, Problem>, Problem> {
+        self.ending = None;
+        let as_json = |(name, prepared): (ServiceName, Prepared)| {
+            (name, serde_json::to_value(prepared).unwrap_or_default())
+        };
+        let command = control::Command::Up {
+            app: Box::new(up.app),
+            services: up.services,
+            recreate: up.recreate,
+            prepared: up.prepared.into_iter().map(as_json).collect(),
+        };
+        self.command(command, up.warnings)
+    }
+
+    /// Samples everything; true when something else than figures may have changed.
+    fn second(&mut self) -> bool {
+        self.ticks += 1;
+        self.shared.sample(self.agent.usage());
+        if self.ticks % PRUNE_EVERY == 1 {
+            let logs = self.shared.logs.clone();
+            self.works.spawn_blocking(move || {
+                let _ = logs.prune(LOG_BYTES_MAX);
+                Done::Other
+            });
+        }
+        self.own_addresses && self.look_for_listeners()
+    }
+
+    /// Looks which ports instances listen on beside those that were declared.
+    fn look_for_listeners(&mut self) -> bool {
+        let now = self.shared.clock.now();
+        let mut changed = false;
+        for status in self.agent.instances() {
+            let young = status.started_at.is_none_or(|at| now.since(at) < YOUNG);
+            if status.pid.is_none() || !(young || self.ticks.is_multiple_of(LISTENING_EVERY)) {
+                continue;
+            }
+            let ports = self.agent.listening(&status.id).iter().map(|a| a.port()).collect();
+            if self.listening.get(&status.id) != Some(&ports) {
+                self.listening.insert(status.id, ports);
+                changed = true;
+            }
+        }
+        if changed {
+            self.publish();
+        }
+        changed
+    }
+
+    fn ended(&mut self) -> bool {
+        match self.ending {
+            None => false,
+            Some(Ending::Now) => true,
+            Some(Ending::WhenDown { exit, volumes }) => {
+                let down = self.control.state().app.is_none() && self.agent.instances().is_empty();
+                if !down || !self.works.is_empty() {
+                    return false;
+                }
+                self.ending = None;
+                if volumes {
+                    let _ = std::fs::remove_dir_all(self.shared.state_dir.join("volumes"));
+                }
+                let _ = std::fs::remove_dir_all(self.shared.state_dir.join("layers"));
+                exit
+            }
+        }
+    }
+}
+
+async fn prepare_all(
+    app: &spec::App,
+    workshop: &Workshop,
+    ours: &[std::net::SocketAddr],
+) -> Result<(BTreeMap<ServiceName, Prepared>, Vec<Problem>), Problem> {
+    let (prepared, warnings) = prepare::all(app, workshop).await?;
+    let mut wanted = Vec::new();
+    for (name, one) in &prepared {
+        let Some(service) = app.services.get(name) else { continue };
+        for (addr, target) in &one.published {
+            let port = service.ports.iter().find(|p| p.target == *target);
+            let place = port.map_or(&service.place, |p| &p.place);
+            wanted.push(published::Wanted { service: name, addr: *addr, place });
+        }
+    }
+    published::check(&wanted, ours)?;
+    Ok((prepared, warnings))
+}
+
+fn failed_start(attempt: u32, at: UnixNanos, error: String) -> Reported {
+    let exit = control::Exit { at, start_error: Some(error), ..control::Exit::default() };
+    Reported {
+        attempt,
+        state: ReportedState::Exited(exit),
+        detail: String::new(),
+        started_at: None,
+        address: None,
+        port_env: None,
+    }
+}
+
+fn names(names: &[String]) -> Vec<ServiceName> {
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+fn signal(kind: tokio::signal::unix::SignalKind) -> Result<tokio::signal::unix::Signal, Problem> {
+    tokio::signal::unix::signal(kind).map_err(super::serve::internal)
+}

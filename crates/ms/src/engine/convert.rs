@@ -1,0 +1,255 @@
+//! One crate's types into another's: records into processes, plans into routes, reports into
+//! observations.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::{HealthSpec, HealthTest, InstanceStatus, MountSource, ProcessSpec, View};
+use base::InstanceId;
+use control::{InstanceRecord, Release, Reported, ReportedState, RoutePlan, State};
+use edge::{Balance, EndpointAddress, EndpointState, Listener, RouteTable, Upstream};
+use spec::Service;
+use spec::model::{self, MountKind, Protocol, Test};
+
+use super::prepare::Prepared;
+
+/// How long a request waits while no instance is ready.
+const HOLD: Duration = Duration::from_secs(30);
+/// The address that instances without one of their own are reached at.
+const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// What was prepared for a release.
+pub(super) fn prepared(release: &Release) -> Prepared {
+    serde_json::from_value(release.prepared.clone()).unwrap_or_default()
+}
+
+/// What the agent is asked to run for a record.
+pub(super) fn process(
+    state: &State,
+    record: &InstanceRecord,
+    release: &Release,
+    port_env: Option<u16>,
+    own_address: bool,
+    state_dir: &Path,
+) -> ProcessSpec {
+    let definition = &release.definition;
+    let prepared = prepared(release);
+    let mut env = prepared.env.clone();
+    match (port_env, prepared.ports.first()) {
+        (Some(port), _) => {
+            env.insert("PORT".to_owned(), port.to_string());
+        }
+        (None, Some(port)) => {
+            env.entry("PORT".to_owned()).or_insert_with(|| port.to_string());
+        }
+        (None, None) => {}
+    }
+    let hostname = definition.hostname.clone().unwrap_or_else(|| record.id.to_string());
+    env.entry("HOSTNAME".to_owned()).or_insert_with(|| hostname.clone());
+    let ports = match port_env {
+        Some(port) => vec![port],
+        None => prepared.ports.iter().copied().collect(),
+    };
+    ProcessSpec {
+        id: record.id.clone(),
+        attempt: record.attempt,
+        argv: prepared.argv,
+        env: env.into_iter().collect(),
+        working_dir: prepared.working_dir,
+        view: View::Overlay { layers: prepared.layers },
+        mounts: mounts(definition, &record.id, state_dir),
+        hosts: service_hosts(state),
+        hostname: Some(hostname),
+        address: own_address.then_some(record.address),
+        limits: agent::Limits {
+            memory_bytes: definition.limits.memory_bytes,
+            cpus: definition.limits.cpus,
+            pids: definition.limits.pids,
+        },
+        user: prepared.user,
+        health: prepared.health.map(health),
+        ports,
+    }
+}
+
+fn health(check: model::Healthcheck) -> HealthSpec {
+    HealthSpec {
+        test: match check.test {
+            Test::Exec(argv) => HealthTest::Exec(argv),
+            Test::Shell(line) => HealthTest::Shell(line),
+            Test::None => HealthTest::Exec(vec!["true".to_owned()]),
+        },
+        interval: check.interval,
+        timeout: check.timeout,
+        retries: check.retries,
+        start_period: check.start_period,
+        start_interval: check.start_interval,
+    }
+}
+
+/// The names that every instance can call.
+pub(super) fn service_hosts(state: &State) -> Vec<(IpAddr, Vec<String>)> {
+    let each = state.services.values();
+    each.map(|s| (IpAddr::V4(s.address), vec![s.name.to_string()])).collect()
+}
+
+fn mounts(definition: &Service, id: &InstanceId, state_dir: &Path) -> Vec<agent::Mount> {
+    let source = |kind: &MountKind, target: &Path| match kind {
+        MountKind::Bind { source, .. } => MountSource::Path(source.clone()),
+        MountKind::Named { name } => MountSource::Path(volume(state_dir, name)),
+        MountKind::Anonymous => MountSource::Path(anonymous(state_dir, id, target)),
+        MountKind::Tmpfs { size_bytes, mode } => {
+            MountSource::Tmpfs { size_bytes: *size_bytes, mode: *mode }
+        }
+    };
+    let each = definition.volumes.iter();
+    each.map(|mount| agent::Mount {
+        source: source(&mount.kind, &mount.target),
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+    })
+    .collect()
+}
+
+/// Where a named volume is kept.
+pub(super) fn volume(state_dir: &Path, name: &str) -> PathBuf {
+    state_dir.join("volumes").join(name)
+}
+
+/// Where an instance's own volume is kept: by slot, so that a restart finds it again.
+fn anonymous(state_dir: &Path, id: &InstanceId, target: &Path) -> PathBuf {
+    let name = target.to_string_lossy().replace('/', "_");
+    state_dir.join("volumes").join(".own").join(id.to_string()).join(name)
+}
+
+/// What the edge is given for a plan. `listening` adds ports that instances were seen to listen
+/// on beside those that were declared.
+pub(super) fn routes(
+    state: &State,
+    plan: &RoutePlan,
+    version: u64,
+    listening: &HashMap<InstanceId, BTreeSet<u16>>,
+) -> RouteTable {
+    let mut table = RouteTable { version, ..RouteTable::default() };
+    for (name, route) in &plan.services {
+        let Some(release) = state.release(name, route.release) else { continue };
+        let definition = &release.definition;
+        let prepared = prepared(release);
+        let protocol = |port: u16| match definition.protocol(port) {
+            Some(Protocol::Http) => edge::Protocol::Http,
+            Some(Protocol::Tcp) => edge::Protocol::Tcp,
+            None => edge::Protocol::Detect,
+        };
+        let mut ports = prepared.ports.clone();
+        ports.extend(prepared.published.iter().map(|(_, target)| *target));
+        let mine = route.endpoints.iter().filter(|e| e.port_env.is_none());
+        ports.extend(mine.filter_map(|e| listening.get(&e.instance)).flatten());
+        let at = |addr, target_port, published| Listener {
+            addr,
+            service: name.clone(),
+            target_port,
+            protocol: protocol(target_port),
+            published,
+        };
+        let inside = ports.iter().map(|&p| at(SocketAddr::from((route.address, p)), p, false));
+        table.listeners.extend(inside);
+        let outside = prepared.published.iter().map(|&(addr, target)| at(addr, target, true));
+        table.listeners.extend(outside);
+        table.services.insert(name.clone(), Arc::new(upstream(definition, route)));
+    }
+    table.callers =
+        plan.callers.iter().map(|(ip, name)| (IpAddr::V4(*ip), name.clone())).collect();
+    table
+}
+
+fn upstream(definition: &Service, route: &control::ServiceRoute) -> Upstream {
+    let endpoints = route.endpoints.iter().map(|e| edge::Endpoint {
+        instance: e.instance.clone(),
+        address: match e.port_env {
+            Some(port) => EndpointAddress::Fixed(SocketAddr::new(HOST, port)),
+            None => EndpointAddress::AnyPort(IpAddr::V4(e.address)),
+        },
+        weight: 1,
+        state: if e.ready { EndpointState::Ready } else { EndpointState::Draining },
+    });
+    Upstream {
+        balance: match definition.extension.balance {
+            Some(model::Balance::RoundRobin) => Balance::RoundRobin,
+            Some(model::Balance::LeastRequests) | None => Balance::LeastRequests,
+        },
+        endpoints: endpoints.collect(),
+        hold: HOLD,
+        unavailable_why: route.why.clone(),
+    }
+}
+
+/// What control is told of one instance that the agent has.
+pub(super) fn reported(status: &InstanceStatus) -> Reported {
+    let state = match (&status.phase, status.healthy) {
+        (agent::Phase::Starting, _) => ReportedState::Launching,
+        (agent::Phase::Exited(exit), _) => ReportedState::Exited(exited(exit)),
+        (_, None) => ReportedState::Running,
+        (_, Some(true)) => ReportedState::Healthy,
+        (_, Some(false)) => ReportedState::Unhealthy,
+    };
+    let given = |name: &str| {
+        let value = status.spec.env.iter().find(|(key, _)| key == name).map(|(_, v)| v);
+        value.and_then(|v| v.parse().ok())
+    };
+    Reported {
+        attempt: status.spec.attempt,
+        state,
+        detail: status.health_detail.clone().unwrap_or_default(),
+        started_at: status.started_at,
+        address: status.spec.address,
+        port_env: if status.spec.address.is_none() { given("PORT") } else { None },
+    }
+}
+
+fn exited(exit: &agent::Exit) -> control::Exit {
+    control::Exit {
+        at: exit.at,
+        code: exit.code,
+        signal: exit.signal,
+        out_of_memory: exit.out_of_memory,
+        start_error: None,
+        lost: exit.code.is_none() && exit.signal.is_none(),
+        last_lines: exit.last_lines.clone(),
+    }
+}
+
+/// A release's definition for people: what looks like a secret is masked.
+pub(super) fn shown(definition: &Service) -> serde_json::Value {
+    const SECRET: [&str; 5] = ["PASSWORD", "SECRET", "TOKEN", "KEY", "CREDENTIAL"];
+    let mut shown = definition.clone();
+    let masked = |(name, value): (&String, &mut String)| {
+        let upper = name.to_ascii_uppercase();
+        if SECRET.iter().any(|word| upper.contains(word)) {
+            "***".clone_into(value);
+        }
+    };
+    shown.environment.iter_mut().for_each(masked);
+    serde_json::to_value(shown).unwrap_or_default()
+}
+
+/// Edges by instance, empty ones left out.
+pub(super) fn inflight(status: &edge::EdgeStatus) -> BTreeMap<InstanceId, u32> {
+    status.inflight.clone()
+}
+
+/// A signal's number by its name; SIGTERM for a name that this machine lacks.
+pub(super) fn signal_number(name: &str) -> i32 {
+    match name.trim_start_matches("SIG") {
+        "HUP" => libc::SIGHUP,
+        "INT" => libc::SIGINT,
+        "QUIT" => libc::SIGQUIT,
+        "KILL" => libc::SIGKILL,
+        "USR1" => libc::SIGUSR1,
+        "USR2" => libc::SIGUSR2,
+        "WINCH" => libc::SIGWINCH,
+        _ => libc::SIGTERM,
+    }
+}

@@ -1,0 +1,59 @@
+//! One engine per state folder: a lock that dies with its holder, and the pid for people.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use base::Problem;
+use rustix::fs::{FlockOperation, flock};
+
+/// Held for as long as the engine runs.
+pub(crate) struct StateLock {
+    _file: File,
+}
+
+/// Makes the state folder and locks it.
+///
+/// `engine.pid` is the lock file too: it is written after the lock is had, never removed, and
+/// tells the truth only while somebody holds the lock.
+pub(crate) fn lock(state: &Path) -> Result<StateLock, Problem> {
+    let path = state.join("engine.pid");
+    let refuse = |what: &str, error: std::io::Error| {
+        Problem::new("state-folder", format!("cannot {what} `{}`", path.display()))
+            .with_cause(error.to_string())
+            .with_next("give a folder that you may write to with --state")
+    };
+    std::fs::create_dir_all(state).map_err(|e| refuse("make the folder of", e))?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|e| refuse("open", e))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        let pid = std::fs::read_to_string(&path).unwrap_or_default();
+        Problem::new("engine-runs", format!("an engine runs in `{}` already", state.display()))
+            .with_cause(format!("process {} holds its lock", pid.trim()))
+            .with_next("use it, or give another folder with --state")
+    })?;
+    let pid = format!("{}\n", std::process::id());
+    file.set_len(0).and_then(|()| file.write_all(pid.as_bytes())).map_err(|e| refuse("write", e))?;
+    Ok(StateLock { _file: file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_engine_is_refused_with_the_pid_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let problem = lock(dir.path()).err().unwrap();
+        assert_eq!(problem.code, "engine-runs");
+        assert!(problem.cause.unwrap().contains(&std::process::id().to_string()));
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
+    }
+}

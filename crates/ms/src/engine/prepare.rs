@@ -1,0 +1,255 @@
+//! What a service needs before it can run as a release: its `prepare` command, the files and
+//! settings of its Dockerfile, and with them the exact process to start.
+//!
+//! Not here: starting it. The result is part of the release: equal values run the same thing, so a
+//! changed file that a Dockerfile copies, or a rebuilt program, makes a new release.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use base::{Problem, ServiceName};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use spec::dockerfile::{self, ImageRecipe};
+use spec::model::{Build, Healthcheck, PortKind, Test};
+use spec::{App, Service};
+
+use super::serve::internal;
+
+/// Everything that turns a definition into a process. Stored in the release.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Prepared {
+    /// Program and arguments.
+    pub(super) argv: Vec<String>,
+    /// Environment, without what differs by instance.
+    pub(super) env: BTreeMap<String, String>,
+    /// Where it starts, as the instance sees it.
+    pub(super) working_dir: PathBuf,
+    /// Folders laid over the host's files.
+    pub(super) layers: Vec<PathBuf>,
+    /// TCP ports that it is expected to listen on.
+    pub(super) ports: BTreeSet<u16>,
+    /// Host addresses that lead to its ports.
+    pub(super) published: Vec<(SocketAddr, u16)>,
+    /// How to tell that it is healthy.
+    pub(super) health: Option<Healthcheck>,
+    /// User, when one is named.
+    pub(super) user: Option<String>,
+    /// `RUN` steps of its Dockerfile that were not run.
+    pub(super) skipped_steps: Vec<String>,
+    /// Content of the files that its command line names, by path.
+    pub(super) programs: BTreeMap<PathBuf, String>,
+}
+
+/// What preparing may use.
+pub(super) struct Workshop {
+    /// Where layers are kept.
+    pub(super) layers_dir: PathBuf,
+    /// Instances see the image's paths; otherwise they run in the context folder.
+    pub(super) overlay: bool,
+    /// What was prepared for the present release of each service.
+    pub(super) before: BTreeMap<ServiceName, Prepared>,
+}
+
+/// Prepares every service of an app.
+///
+/// # Errors
+/// The first service that cannot be prepared, and why. Nothing has changed then.
+pub(super) async fn all(
+    app: &App,
+    workshop: &Workshop,
+) -> Result<(BTreeMap<ServiceName, Prepared>, Vec<Problem>), Problem> {
+    run_prepare_commands(app).await?;
+    let mut prepared = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for (name, service) in &app.services {
+        let one = one(app, service, workshop, &mut warnings)?;
+        prepared.insert(name.clone(), one);
+    }
+    Ok((prepared, warnings))
+}
+
+/// Runs each distinct `prepare` command once, in the project folder.
+async fn run_prepare_commands(app: &App) -> Result<(), Problem> {
+    let mut done: BTreeSet<&[String]> = BTreeSet::new();
+    for (name, service) in &app.services {
+        let Some(command) = service.extension.prepare.as_deref().filter(|c| !c.is_empty()) else {
+            continue;
+        };
+        if !done.insert(command) {
+            continue;
+        }
+        let shown = command.join(" ");
+        let failed = |cause: String| {
+            Problem::new("prepare-failed", format!("cannot prepare `{name}`: `{shown}` failed"))
+                .with_place(service.place.clone())
+                .with_cause(cause)
+                .with_next(format!("run it yourself in `{}`", app.project_dir.display()))
+        };
+        let output = tokio::process::Command::new(&command[0])
+            .args(&command[1..])
+            .current_dir(&app.project_dir)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let lines: Vec<&str> = text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(20)..];
+            return Err(failed(format!("{}\n{}", output.status, last.join("\n"))));
+        }
+    }
+    Ok(())
+}
+
+fn one(
+    app: &App,
+    service: &Service,
+    workshop: &Workshop,
+    warnings: &mut Vec<Problem>,
+) -> Result<Prepared, Problem> {
+    let image = match &service.build {
+        Some(build) if service.uses_build() => Some(image(service, build, workshop, warnings)?),
+        _ => None,
+    };
+    let recipe = image.as_ref().map(|(recipe, _)| recipe);
+    let argv = dockerfile::run_command(service, recipe);
+    if argv.is_empty() {
+        return Err(Problem::new("no-command", format!("`{}` has nothing to run", service.name))
+            .with_place(service.place.clone())
+            .with_cause("neither the file nor its Dockerfile names a command")
+            .with_next("add `command:`, or CMD to the Dockerfile"));
+    }
+    let mut env = host_env();
+    env.extend(dockerfile::environment(service, recipe));
+    let working_dir = match (recipe, &service.build) {
+        // Without a view of its own an instance runs where the image's files came from.
+        (Some(_), Some(build)) if !workshop.overlay => build.context.clone(),
+        _ => dockerfile::working_dir(service, recipe, &app.project_dir),
+    };
+    let layers = image.iter().filter_map(|(_, layer)| layer.clone()).collect();
+    let programs = match recipe {
+        Some(_) => BTreeMap::new(),
+        None => fingerprints(&argv, &working_dir),
+    };
+    Ok(Prepared {
+        env,
+        layers,
+        published: published(service, workshop.before.get(&service.name))?,
+        health: service.healthcheck.clone().filter(|h| h.test != Test::None),
+        user: service.user.clone().or_else(|| recipe.and_then(|r| r.user.clone())),
+        skipped_steps: recipe.map(|r| steps(r)).unwrap_or_default(),
+        programs,
+        argv,
+        ports: service.tcp_ports(),
+        working_dir,
+    })
+}
+
+fn steps(recipe: &ImageRecipe) -> Vec<String> {
+    recipe.skipped_runs.iter().map(|step| step.text.clone()).collect()
+}
+
+/// What a program needs from the host's environment; nothing else of it is passed on.
+fn host_env() -> BTreeMap<String, String> {
+    const PASSED: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER"];
+    PASSED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
+}
+
+/// Where the host reaches its ports. A port that may be any free one keeps the one it had.
+fn published(
+    service: &Service,
+    before: Option<&Prepared>,
+) -> Result<Vec<(SocketAddr, u16)>, Problem> {
+    let mut all: Vec<(SocketAddr, u16)> = Vec::new();
+    for port in service.ports.iter().filter(|p| p.protocol == PortKind::Tcp) {
+        let ip = port.host_ip.unwrap_or(super::published::EVERYWHERE);
+        let kept = before.into_iter().flat_map(|b| &b.published).find(|(addr, target)| {
+            addr.ip() == ip && *target == port.target && !all.iter().any(|(a, _)| a == addr)
+        });
+        let number = match (port.published, kept) {
+            (Some(number), _) => number,
+            (None, Some((addr, _))) => addr.port(),
+            (None, None) => agent::free_port(ip).map_err(internal)?,
+        };
+        all.push((SocketAddr::new(ip, number), port.target));
+    }
+    Ok(all)
+}
+
+/// Hashes of the files that a command line names, so that a rebuilt program is noticed.
+fn fingerprints(argv: &[String], working_dir: &Path) -> BTreeMap<PathBuf, String> {
+    /// A file that is larger is known by its size and time alone.
+    const HASHED_BYTES_MAX: u64 = 256 << 20;
+    let mut found = BTreeMap::new();
+    for word in argv.iter().filter(|w| !w.is_empty()) {
+        let path = working_dir.join(word);
+        let Ok(metadata) = std::fs::metadata(&path) else { continue };
+        if !metadata.is_file() {
+            continue;
+        }
+        let print = match std::fs::File::open(&path) {
+            Ok(mut file) if metadata.len() <= HASHED_BYTES_MAX => {
+                let mut hash = Sha256::new();
+                match std::io::copy(&mut file, &mut hash) {
+                    Ok(_) => hex(&hash.finalize()[..16]),
+                    Err(_) => continue,
+                }
+            }
+            Ok(_) => format!("{} bytes, {:?}", metadata.len(), metadata.modified().ok()),
+            Err(_) => continue,
+        };
+        found.insert(path, print);
+    }
+    found
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Reads a service's Dockerfile and lays out what it copies.
+fn image(
+    service: &Service,
+    build: &Build,
+    workshop: &Workshop,
+    warnings: &mut Vec<Problem>,
+) -> Result<(ImageRecipe, Option<PathBuf>), Problem> {
+    let text = match &build.dockerfile_inline {
+        Some(text) => text.clone(),
+        None => std::fs::read_to_string(&build.dockerfile).map_err(|e| {
+            let path = build.dockerfile.display();
+            Problem::new("dockerfile", format!("cannot read `{path}` of `{}`", service.name))
+                .with_place(build.place.clone())
+                .with_cause(e.to_string())
+                .with_next("name it with `build.dockerfile`")
+        })?,
+    };
+    let recipe = recipe(build, &text, warnings)?;
+    if !workshop.overlay {
+        return Ok((recipe, None));
+    }
+    Ok((recipe, None))
+}
+
+fn recipe(
+    build: &Build,
+    text: &str,
+    warnings: &mut Vec<Problem>,
+) -> Result<ImageRecipe, Problem> {
+    let first = |findings: Vec<spec::Finding>| {
+        let worst = findings.into_iter().max_by_key(|f| f.severity == spec::Severity::Error);
+        worst.map_or_else(|| Problem::new("dockerfile", "cannot be read"), |f| f.problem)
+    };
+    let first_line = if build.dockerfile_inline.is_some() { build.place.line } else { 1 };
+    let parsed = dockerfile::parse(text, &build.dockerfile, first_line).map_err(first)?;
+    let target = build.target.as_deref();
+    let recipe = dockerfile::final_stage(&parsed, target, &build.args).map_err(first)?;
+    warnings.extend(recipe.findings.iter().map(|f| f.problem.clone()));
+    Ok(recipe)
+}

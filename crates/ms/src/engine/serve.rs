@@ -1,0 +1,177 @@
+//! The engine's life, in order: lock, open, bind, announce, work, drain.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use agent::{Agent, AgentConfig};
+use base::metrics::Registry;
+use base::{Clock, Problem, SystemClock};
+use console::Listeners;
+use control::Control;
+use edge::{Edge, EdgeConfig, RouteTable};
+use telemetry::process::ProcessMetrics;
+use telemetry::{History, HistoryConfig, LogStore};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::EngineOptions;
+use super::api::{Api, Shared};
+use super::carry::Carrier;
+use super::pool::{self, Pool};
+
+/// Requests of people that wait for the engine's loop; more wait in their connections.
+const REQUESTS_MAX: usize = 64;
+
+/// Runs the engine in `options.state` until it is told to end.
+pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
+    let state_dir = std::path::absolute(&options.state).unwrap_or(options.state);
+    let _lock = super::lock::lock(&state_dir)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let registry = Registry::default();
+    let history = open_history(&state_dir)?;
+    let logs = LogStore::open(state_dir.join("logs"), clock.clone()).map_err(internal)?;
+
+    let pool = claim_pool(&state_dir, options.addresses.as_deref())?;
+    let agent_config = AgentConfig {
+        inherit_fds: pool.held_by.into_iter().collect(),
+        ..AgentConfig::new(state_dir.clone(), to_cidr(pool.pool), clock.clone())
+    };
+    let (agent, agent_events) = Agent::open(agent_config).map_err(internal)?;
+    let agent = Arc::new(agent);
+    let control_pool = control::Pool::new(pool.pool.first, pool.pool.prefix)
+        .ok_or_else(|| Problem::new("internal", format!("{} is no pool", pool.pool)))?;
+    let seed = clock.now().0 ^ u64::from(std::process::id());
+    let control = Control::open(&state_dir.join("control.redb"), clock.clone(), seed, control_pool);
+    let control = Arc::new(control.map_err(internal)?);
+    let (routes, table) = watch::channel(Arc::new(RouteTable::default()));
+    let edge = Edge::start(EdgeConfig::new(clock.clone(), registry.clone()), table)
+        .map_err(internal)?;
+
+    let (shutdown, stopped) = watch::channel(false);
+    let (listeners, console_url) = listen(&state_dir, options.console).await?;
+    let (requests, asked) = mpsc::channel(REQUESTS_MAX);
+    let shared = Arc::new(Shared {
+        clock: clock.clone(),
+        registry: registry.clone(),
+        history,
+        logs,
+        agent: agent.clone(),
+        edge_status: edge.status(),
+        state_dir: state_dir.clone(),
+        console_url,
+        addresses: pool.pool.to_string(),
+        started_at: clock.now(),
+        process: Mutex::new(ProcessMetrics::new(&registry)),
+        usage: Mutex::default(),
+        figures: Mutex::default(),
+        tails: Mutex::default(),
+        control: control.clone(),
+        changes: watch::channel(0).0,
+        requests,
+    });
+    let carrier = Carrier::new(control, agent, agent_events, edge.status(), routes, shared.clone());
+
+    let mut console = JoinSet::new();
+    let api = Arc::new(Api(shared.clone()));
+    let config = console::ConsoleConfig {
+        web_dir: std::env::var_os("MS_CONSOLE_DIR").map(PathBuf::from),
+        ..console::ConsoleConfig::default()
+    };
+    console.spawn(console::serve(config, listeners, api, stopped));
+
+    let result = carrier.run(asked).await;
+
+    // Answers that are on their way are finished before the process ends.
+    let _ = shutdown.send(true);
+    console.join_next().await;
+    edge.drain(std::time::Duration::from_secs(1)).await;
+    shared.history.flush();
+    let _ = std::fs::remove_file(state_dir.join("engine.sock"));
+    result
+}
+
+/// Something that only a broken machine or a bug explains.
+pub(super) fn internal(error: impl std::error::Error) -> Problem {
+    let cause = error.source().map(ToString::to_string);
+    let problem = Problem::new("internal", error.to_string())
+        .with_next("see engine.log in the state folder; if this stays, it is a bug worth reporting");
+    match cause {
+        Some(cause) => problem.with_cause(cause),
+        None => problem,
+    }
+}
+
+fn open_history(state_dir: &Path) -> Result<History, Problem> {
+    let config = HistoryConfig { dir: Some(state_dir.join("metrics")), ..Default::default() };
+    History::open(config).map_err(internal)
+}
+
+/// The pool is remembered in a file of its own, since it must be known before the store opens.
+fn claim_pool(state_dir: &Path, asked: Option<&str>) -> Result<pool::Claim, Problem> {
+    let path = state_dir.join("addresses");
+    let stored: Option<Pool> =
+        std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    let asked: Option<Pool> = asked.map(str::parse).transpose()?;
+    let in_use = instances_run(state_dir);
+    if let (Some(asked), Some(stored), true) = (asked, stored, in_use)
+        && asked != stored
+    {
+        return Err(Problem::new("addresses-in-use", format!("services run on {stored}"))
+            .with_cause(format!("they cannot move to {asked} while they run"))
+            .with_next("run `ms down` first, or leave out --addresses"));
+    }
+    let claim = pool::claim(asked, stored, in_use)?;
+    std::fs::write(&path, format!("{}\n", claim.pool)).map_err(internal)?;
+    Ok(claim)
+}
+
+/// Whether a shim answers in a state folder whose agent is not open yet.
+fn instances_run(state_dir: &Path) -> bool {
+    let folders = std::fs::read_dir(state_dir.join("instances")).into_iter().flatten().flatten();
+    let mut sockets = folders.map(|folder| folder.path().join("shim.sock"));
+    sockets.any(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok())
+}
+
+fn to_cidr(pool: Pool) -> agent::Ipv4Cidr {
+    agent::Ipv4Cidr::new(pool.first, pool.prefix).unwrap_or_else(|| {
+        unreachable!("a pool's prefix is below 32: {pool}");
+    })
+}
+
+/// Binds the API's socket and the console's port.
+async fn listen(
+    state_dir: &Path,
+    console: Option<std::net::SocketAddr>,
+) -> Result<(Listeners, Option<String>), Problem> {
+    let path = state_dir.join("engine.sock");
+    // The lock is ours, so a socket that is there belongs to an engine that is gone.
+    let _ = std::fs::remove_file(&path);
+    let unix = UnixListener::bind(&path).map_err(|e| {
+        Problem::new("state-folder", format!("cannot listen on `{}`", path.display()))
+            .with_cause(e.to_string())
+            .with_next("a socket's path has 107 bytes at most: give a shorter --state")
+    })?;
+    let mut listeners = Listeners { tcp: Vec::new(), unix: vec![unix] };
+    let mut url = None;
+    if let Some(addr) = console {
+        let tcp = bind_console(addr).await?;
+        url = tcp.local_addr().ok().map(|at| format!("http://{at}"));
+        listeners.tcp.push(tcp);
+    }
+    Ok((listeners, url))
+}
+
+/// The console's port, or when somebody has it (most likely another engine) any free one.
+async fn bind_console(addr: std::net::SocketAddr) -> Result<TcpListener, Problem> {
+    match TcpListener::bind(addr).await {
+        Ok(listener) => Ok(listener),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+            let free = std::net::SocketAddr::new(addr.ip(), 0);
+            TcpListener::bind(free).await.map_err(internal)
+        }
+        Err(e) => Err(Problem::new("console-address", format!("the console cannot listen on {addr}"))
+            .with_cause(e.to_string())
+            .with_next("give another address with --console, or `--console off`")),
+    }
+}

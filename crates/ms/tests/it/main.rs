@@ -1,0 +1,9 @@
+//! The program as a person uses it: real files, real processes, the built `ms`.
+
+mod failures;
+mod harness;
+mod life;
+mod load;
+mod names;
+mod ordinary_user;
+mod redeploy;

@@ -1,0 +1,46 @@
+//! Without root it works, with less isolation, and says so.
+
+use crate::harness::{Project, free_port, get_json, root};
+
+/// The user `nobody`.
+const NOBODY: u32 = 65_534;
+
+fn compose(port: u16) -> String {
+    format!(
+        "services:
+  front:
+    image: example/front
+    x-mainspring: {{native: true}}
+    command: python3 echo.py
+    environment: {{NAME: front}}
+    ports: ['127.0.0.1:{port}:8080']
+    depends_on: [back]
+  back:
+    image: example/back
+    x-mainspring: {{native: true}}
+    command: python3 echo.py
+    environment: {{NAME: back}}
+    expose: ['8080']
+    deploy: {{replicas: 2}}
+"
+    )
+}
+
+#[test]
+fn replicas_take_the_port_they_are_given() {
+    let port = free_port();
+    let project = match root() {
+        true => Project::as_user(&compose(port), NOBODY),
+        false => Project::new(&compose(port)),
+    };
+    project.ok(&["up", "-d"]);
+    assert_eq!(get_json(port, "/")["name"], "front");
+    let mut pids = std::collections::BTreeSet::new();
+    for _ in 0..10 {
+        pids.insert(get_json(port, "/call/back:8080")["pid"].as_u64());
+    }
+    assert_eq!(pids.len(), 2, "both replicas serve under one name");
+    let isolation = project.api("/api/status")["isolation"].clone();
+    assert_ne!(isolation["mode"], "full");
+    assert!(!isolation["missing"].as_array().unwrap().is_empty(), "says what is missing");
+}
