@@ -1,55 +1,373 @@
-//! `ms up` in the foreground: merged logs above a live status line, and keys.
+//! `ms up` in the foreground: merged logs above a live status, and keys.
+//!
+//! Invariants: whatever the person does, the services are either stopped in order or left to the
+//! engine, never half of each; lines held back are bounded.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use base::Clock;
-use console::wire::{Command, LogLine, Overview};
+use base::{Clock, Problem};
+use console::wire::{Command, Health, LogLine, Overview};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use super::api::Client;
 use super::logs::{Printer, Tail};
 use super::out::Out;
 use super::progress::{Live, POLL, Wanted, chosen, conclude, summary};
-use super::settle::{Verdict, verdict};
-use super::stop::{DONE, INTERRUPTED, Outcome};
+use super::settle::{Goal, Verdict, verdict};
+use super::status::{View, rows};
+use super::stop::{DONE, FAILED, INTERRUPTED, Outcome, Stop};
+use super::terminal::Keys;
+
+/// How often the status is renewed when nothing is under way.
+const CALM: Duration = Duration::from_secs(1);
+/// While services start, their output waits this long, so that a quick start shows as one block.
+const HOLD: Duration = Duration::from_secs(2);
+/// Lines held back at most; older ones are left out and counted.
+const HELD_MAX: usize = 1000;
+const ESCAPE: u8 = 0x1b;
+const BACKSPACE: [u8; 2] = [0x7f, 0x08];
+
+/// What the person is shown, and where the app stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Services start.
+    Starting,
+    /// They run.
+    Running,
+    /// They stop; with the exit code for when they have.
+    Stopping { exit: i32, hard: bool },
+}
+
+/// What happened next.
+enum Event {
+    Lines(Option<Vec<LogLine>>),
+    Key(u8),
+    Signal,
+    Tick,
+}
 
 /// Runs until the person detaches or stops the app, or the engine ends.
 pub(crate) async fn run(
     client: &Client,
-    mut tail: Tail,
+    tail: Tail,
     wanted: &Wanted<'_>,
     app: &spec::App,
     start: Duration,
     clock: &dyn Clock,
     out: &mut Out,
 ) -> Outcome {
-    let mut printer = Printer::new(out, &[]);
-    let mut live = Live::default();
-    let mut settled = false;
-    loop {
-        tokio::select! {
-            lines = tail.next() => {
-                let Some(lines) = lines else { return Ok(DONE) };
-                for line in &lines { out.text(&printer.line(line))?; }
-                out.flush()?;
-            }
-            () = tokio::time::sleep(POLL) => {
-                let Ok(overview) = client.overview().await else { continue };
-                if !settled {
-                    let stands = verdict(&overview, wanted.names, wanted.revision, wanted.goal);
-                    live.show(&overview, wanted, clock, out)?;
-                    if stands != Verdict::Pending {
-                        settled = true;
-                        live.erase(out)?;
-                        out.text(&summary(&overview, wanted.names, Some(clock.monotonic() - start), out.mode.color))?;
-                        out.flush()?;
-                    }
+    let interactive = out.mode.terminal_err && !out.mode.json && !out.mode.quiet;
+    let mut session = Session {
+        client,
+        wanted,
+        app,
+        start,
+        clock,
+        interactive,
+        printer: Printer::new(out, &[]),
+        live: Live::default(),
+        view: View::default(),
+        overview: None,
+        engine: None,
+        phase: Phase::Starting,
+        held: VecDeque::new(),
+        left_out: 0,
+    };
+    let keys = if interactive { Keys::take() } else { None };
+    let outcome = session.run(tail, keys, out).await;
+    session.live.erase(out)?;
+    out.flush()?;
+    outcome
+}
+
+struct Session<'a> {
+    client: &'a Client,
+    wanted: &'a Wanted<'a>,
+    app: &'a spec::App,
+    start: Duration,
+    clock: &'a dyn Clock,
+    interactive: bool,
+    printer: Printer,
+    live: Live,
+    view: View,
+    overview: Option<Overview>,
+    /// Process id of the engine that took the command.
+    engine: Option<u32>,
+    phase: Phase,
+    held: VecDeque<LogLine>,
+    left_out: u64,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, mut tail: Tail, mut keys: Option<Keys>, out: &mut Out) -> Outcome {
+        let mut signals = signals()?;
+        let mut next = Instant::now();
+        loop {
+            let event = tokio::select! {
+                lines = tail.next() => Event::Lines(lines),
+                Some(key) = next_key(&mut keys) => Event::Key(key),
+                () = any(&mut signals) => Event::Signal,
+                () = tokio::time::sleep_until(next) => Event::Tick,
+            };
+            let done = match event {
+                Event::Lines(Some(lines)) => self.lines(lines, out)?,
+                Event::Lines(None) => Some(self.gone(out)?),
+                Event::Key(key) => self.key(key, out).await?,
+                Event::Signal => self.stop(INTERRUPTED, out).await?,
+                Event::Tick => {
+                    let done = self.tick(out).await?;
+                    let calm = self.phase == Phase::Running;
+                    next = Instant::now() + if calm { CALM } else { POLL };
+                    done
                 }
-            }
-            _ = tokio::signal::ctrl_c() => {
-                client.command(&Command::Shutdown { keep_services: false }).await?;
-                super::change::until_gone(client, wanted.names, wanted.timeout, clock, out).await?;
-                return Ok(INTERRUPTED);
+            };
+            if let Some(code) = done {
+                return Ok(code);
             }
         }
+    }
+
+    /// Output of services: shown, or held while they start.
+    fn lines(&mut self, lines: Vec<LogLine>, out: &mut Out) -> Outcome<Option<i32>> {
+        self.held.extend(lines);
+        let young = self.clock.monotonic() - self.start < HOLD;
+        if self.phase == Phase::Starting && self.interactive && young {
+            let over = self.held.len().saturating_sub(HELD_MAX);
+            self.held.drain(..over);
+            self.left_out += over as u64;
+        } else {
+            self.release(out)?;
+        }
+        Ok(None)
+    }
+
+    /// Shows what is held.
+    fn release(&mut self, out: &mut Out) -> Outcome<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        self.live.erase(out)?;
+        if self.left_out > 0 {
+            let left_out = std::mem::take(&mut self.left_out);
+            out.progress(&format!("{left_out} earlier lines left out; `ms logs` has them"))?;
+        }
+        for line in self.held.drain(..) {
+            if self.view.shows(&line) {
+                out.text(&self.printer.line(&line))?;
+            }
+        }
+        out.flush()?;
+        self.draw(out)
+    }
+
+    async fn tick(&mut self, out: &mut Out) -> Outcome<Option<i32>> {
+        let overview = match self.client.overview().await {
+            Ok(overview) => overview,
+            // Between death and return of the engine there is nothing new to say.
+            Err(_) if self.client.may_come_back() => return Ok(None),
+            Err(_) => return Ok(Some(self.gone(out)?)),
+        };
+        // An engine that came back has taken everything over and counts from zero.
+        let first = *self.engine.get_or_insert(overview.status.pid) == overview.status.pid;
+        let revision = if first { self.wanted.revision } else { 0 };
+        let stands = verdict(&overview, self.wanted.names, revision, self.wanted.goal);
+        if self.phase == Phase::Starting && stands != Verdict::Pending {
+            self.phase = Phase::Running;
+            self.live.erase(out)?;
+            self.started(&overview, stands, out).await?;
+            self.release(out)?;
+        } else if self.phase == Phase::Starting && self.clock.monotonic() - self.start >= HOLD {
+            self.release(out)?;
+        }
+        self.changes(&overview, out)?;
+        if self.printer.folds() {
+            self.live.erase(out)?;
+            out.text(&self.printer.end())?;
+            out.flush()?;
+        }
+        let over = self.phase == Phase::Running
+            && chosen(&overview, self.wanted.names).iter().all(|s| s.health == Health::Completed);
+        self.overview = Some(overview);
+        self.draw(out)?;
+        // Nothing is left that could still write or serve.
+        if over { self.stop(DONE, out).await } else { Ok(None) }
+    }
+
+    /// Says how the start went; what failed is said too, and the rest runs on.
+    async fn started(
+        &mut self,
+        overview: &Overview,
+        stands: Verdict,
+        out: &mut Out,
+    ) -> Outcome<()> {
+        let took = (stands == Verdict::Reached).then(|| self.clock.monotonic() - self.start);
+        if !out.mode.quiet && !out.mode.json {
+            out.text(&summary(overview, self.wanted.names, took, out.mode.color))?;
+            out.flush()?;
+        }
+        let app = Some(self.app);
+        match conclude(self.client, self.wanted, overview, stands, app).await {
+            Err(Stop::Failed { problems, .. }) => problems.iter().try_for_each(|p| out.error(p)),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Says which services changed since the last look; while a block shows them, it is enough.
+    fn changes(&mut self, overview: &Overview, out: &mut Out) -> Outcome<()> {
+        let services = chosen(overview, self.wanted.names);
+        let silent = self.interactive && self.phase != Phase::Running;
+        let said = self.live.transitions(&services, self.clock);
+        if silent || said.is_empty() || (self.interactive && self.overview.is_none()) {
+            return Ok(());
+        }
+        self.live.erase(out)?;
+        said.iter().try_for_each(|line| out.progress(line))
+    }
+
+    fn draw(&mut self, out: &mut Out) -> Outcome<()> {
+        let Some(overview) = self.overview.as_ref().filter(|_| self.interactive) else {
+            return Ok(());
+        };
+        let goal = match self.phase {
+            Phase::Running => {
+                let width = super::terminal::width().unwrap_or(80);
+                let rows = rows(overview, self.wanted.names, &self.view, out.mode.color_err);
+                return self.live.draw(&rows, width, out);
+            }
+            Phase::Starting => Goal::Up,
+            Phase::Stopping { .. } => Goal::Stopped,
+        };
+        let wanted = Wanted { goal, ..*self.wanted };
+        self.live.show(overview, &wanted, self.clock, out)
+    }
+
+    async fn key(&mut self, key: u8, out: &mut Out) -> Outcome<Option<i32>> {
+        if let Some(typed) = &mut self.view.typing {
+            match key {
+                b'\n' | b'\r' => {
+                    let typed = String::from_utf8_lossy(typed).into_owned();
+                    self.view.filter = Some(typed).filter(|typed| !typed.is_empty());
+                    self.view.typing = None;
+                }
+                ESCAPE => self.view.typing = None,
+                key if BACKSPACE.contains(&key) => {
+                    // A character may have several bytes.
+                    while typed.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+                }
+                key if key >= b' ' && typed.len() < 200 => typed.push(key),
+                _ => {}
+            }
+            self.draw(out)?;
+            return Ok(None);
+        }
+        match key {
+            b'd' => {
+                self.live.erase(out)?;
+                out.progress("detached; the app runs on: ms ps, ms logs -f, ms down")?;
+                return Ok(Some(DONE));
+            }
+            b'q' => return self.stop(DONE, out).await,
+            b'0' => self.view.solo = None,
+            b'1'..=b'9' => {
+                let name = self.wanted.names.get(usize::from(key - b'1')).cloned();
+                self.view.solo = name.filter(|name| self.view.solo.as_ref() != Some(name));
+            }
+            b'/' => self.view.typing = Some(Vec::new()),
+            ESCAPE => self.view = View::default(),
+            b'o' => {
+                let url = self.overview.as_ref().and_then(|o| o.status.console.clone());
+                self.live.erase(out)?;
+                out.progress(&format!("console  {}", url.as_deref().unwrap_or("off")))?;
+            }
+            _ => {}
+        }
+        self.draw(out)?;
+        Ok(None)
+    }
+
+    /// Stops the app and the engine; asked again, at once; and again, does not wait any longer.
+    async fn stop(&mut self, exit: i32, out: &mut Out) -> Outcome<Option<i32>> {
+        match self.phase {
+            Phase::Stopping { hard: false, .. } => {
+                self.live.erase(out)?;
+                out.progress("killing what is left")?;
+                self.kill();
+                self.phase = Phase::Stopping { exit: INTERRUPTED, hard: true };
+            }
+            Phase::Stopping { hard: true, .. } => return Ok(Some(INTERRUPTED)),
+            Phase::Starting | Phase::Running => {
+                self.live.erase(out)?;
+                out.progress(match exit {
+                    DONE => "stopping",
+                    _ => "stopping; Ctrl-C again kills",
+                })?;
+                self.phase = Phase::Stopping { exit, hard: false };
+                // Lines of a service that stops are often the interesting ones.
+                self.release(out)?;
+                self.client.command(&Command::Shutdown { keep_services: false }).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// SIGKILL to every instance that we know of.
+    fn kill(&self) {
+        let services = self.overview.iter().flat_map(|overview| &overview.services);
+        let pids = services.flat_map(|s| &s.instances).filter_map(|i| i.pid);
+        for pid in pids.filter_map(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
+            // It may have ended by itself, which is just as well.
+            _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+
+    /// The engine is gone: as asked for, by somebody else's hand, or for no good reason.
+    fn gone(&mut self, out: &mut Out) -> Outcome<i32> {
+        self.live.erase(out)?;
+        self.release(out)?;
+        out.text(&self.printer.end())?;
+        match self.phase {
+            Phase::Stopping { exit, .. } => Ok(exit),
+            _ if !self.client.may_come_back() => {
+                out.progress("the engine was stopped")?;
+                Ok(DONE)
+            }
+            _ => {
+                let problem = Problem::new("engine-lost", "the engine died and did not come back")
+                    .with_cause("its services may still run")
+                    .with_next("ms up -d starts an engine that takes them over");
+                Err(Stop::new(FAILED, problem))
+            }
+        }
+    }
+}
+
+/// What asks a program to end: Ctrl-C, `kill`, a closed terminal.
+pub(crate) fn signals() -> Outcome<[Signal; 3]> {
+    let on = |kind| {
+        signal(kind).map_err(|e| {
+            let problem = Problem::new("internal", "cannot listen for signals");
+            Stop::new(FAILED, problem.with_cause(e.to_string()).with_next("report this as a bug"))
+        })
+    };
+    Ok([on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?])
+}
+
+/// The next of them.
+pub(crate) async fn any(signals: &mut [Signal; 3]) {
+    let [interrupt, terminate, hangup] = signals;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+/// The next key; never when there is no keyboard.
+async fn next_key(keys: &mut Option<Keys>) -> Option<u8> {
+    match keys {
+        Some(keys) => keys.next().await,
+        None => std::future::pending().await,
     }
 }

@@ -231,7 +231,7 @@ impl Changing<'_> {
 
 fn service_name(name: &str) -> Outcome<ServiceName> {
     name.parse().map_err(|e: base::NameError| {
-        let problem = Problem::new("unknown-service", format!("no service `{name}`"));
+        let problem = Problem::new("service-unknown", format!("no service `{name}`"));
         Stop::usage(problem.with_cause(e.to_string()).with_next("ms ps names the services"))
     })
 }

@@ -14,6 +14,10 @@ use super::style::{Style, clean, paint, slot};
 
 /// Lines that the API gives at most.
 const LINES_MAX: usize = 10_000;
+/// Lines that are shown at once at most.
+const BATCH_MAX: usize = 1000;
+/// Lines of one moment that are remembered at most, to tell them from new ones.
+const NEWEST_MAX: usize = 1000;
 /// How often, and how long apart, a lost engine is looked for.
 const TRIES: u32 = 100;
 const TRY_PAUSE: Duration = Duration::from_millis(100);
@@ -21,8 +25,11 @@ const TRY_PAUSE: Duration = Duration::from_millis(100);
 /// Shows lines already written and, with `--follow`, those to come.
 pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mut Out) -> Outcome {
     let now = clock.now();
-    let at =
-        |text: &Option<String>| text.as_deref().map(|t| super::when::parse(t, now)).transpose();
+    let from = from(now);
+    let at = |text: &Option<String>| {
+        let at = text.as_deref().map(|text| telemetry::when::parse(text, from)).transpose();
+        at.map_err(Stop::usage)
+    };
     let query = LogQuery {
         services: logs.services.clone(),
         grep: logs.grep.clone(),
@@ -83,6 +90,13 @@ pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mu
     }
 }
 
+/// Where and when times are meant.
+fn from(now: UnixNanos) -> telemetry::when::Here {
+    let at = jiff::Timestamp::from_nanosecond(i128::from(now.0)).unwrap_or_default();
+    let offset_seconds = jiff::tz::TimeZone::system().to_offset(at).seconds();
+    telemetry::when::Here { now, offset_seconds }
+}
+
 fn print(printer: &mut Printer, lines: &[LogLine], out: &mut Out) -> Outcome<()> {
     lines.iter().try_for_each(|line| out.text(&printer.line(line)))
 }
@@ -93,43 +107,42 @@ pub(crate) struct Tail {
     client: Client,
     query: LogQuery,
     stream: Option<LogStream>,
-    /// Lines that are there already and come first.
-    ready: Vec<LogLine>,
     /// The newest lines that were given out, all of one moment; older ones are not new.
     newest: Vec<LogLine>,
+    /// The stream is a second one: it begins with lines that were given out already.
+    again: bool,
     tries: u32,
 }
 
 impl Tail {
     /// Opens at the newest `query.limit` lines.
     pub(crate) async fn open(client: Client, query: LogQuery) -> Outcome<Tail> {
-        let (stream, ready) = connect(&client, &query).await?;
-        let newest = Vec::new();
-        Ok(Tail { client, query, stream: Some(stream), ready, newest, tries: 0 })
+        let stream = Some(client.follow_logs(&query).await?);
+        Ok(Tail { client, query, stream, newest: Vec::new(), again: false, tries: 0 })
     }
 
-    /// The next lines; `None` when the engine is gone. May be dropped and called again.
+    /// The next lines, as many as are there; `None` when the engine is gone. May be dropped and
+    /// called again.
     pub(crate) async fn next(&mut self) -> Option<Vec<LogLine>> {
         loop {
-            let ready = std::mem::take(&mut self.ready);
-            let lines = self.unseen(ready);
-            if !lines.is_empty() {
-                return Some(lines);
-            }
             let Some(stream) = &mut self.stream else {
                 self.reconnect().await?;
                 continue;
             };
-            match stream.next().await {
-                Some(lines) => self.ready = lines,
-                None => self.stream = None,
+            let lines = batch(stream).await;
+            if lines.is_empty() {
+                self.stream = None;
+            }
+            let lines = self.unseen(lines);
+            if !lines.is_empty() {
+                return Some(lines);
             }
         }
     }
 
     async fn reconnect(&mut self) -> Option<()> {
         self.tries += 1;
-        if self.tries > TRIES {
+        if self.tries > TRIES || !self.client.may_come_back() {
             return None;
         }
         let mut query = self.query.clone();
@@ -137,38 +150,48 @@ impl Tail {
             query.since = Some(newest.at);
             query.limit = Some(LINES_MAX);
         }
-        match connect(&self.client, &query).await {
-            Ok((stream, ready)) => {
-                (self.stream, self.ready, self.tries) = (Some(stream), ready, 0);
-            }
+        match self.client.follow_logs(&query).await {
+            Ok(stream) => (self.stream, self.again, self.tries) = (Some(stream), true, 0),
             Err(_) => tokio::time::sleep(TRY_PAUSE).await,
         }
         Some(())
     }
 
-    /// Those of `lines` that were not given out before; remembers them.
+    /// Those of `lines` that were not given out before; remembers the newest.
     fn unseen(&mut self, mut lines: Vec<LogLine>) -> Vec<LogLine> {
         let seen = self.newest.first().map_or(UnixNanos(0), |line| line.at);
-        lines.retain(|line| line.at > seen || (line.at == seen && !self.newest.contains(line)));
-        if let Some(newest) = lines.iter().map(|line| line.at).max() {
+        if self.again {
+            lines.retain(|line| line.at > seen || (line.at == seen && !self.newest.contains(line)));
+            // From the first new line on there is nothing old.
+            self.again = lines.is_empty();
+        }
+        if let Some(newest) = lines.iter().map(|line| line.at).max().filter(|at| *at >= seen) {
             if newest > seen {
                 self.newest.clear();
             }
-            self.newest.extend(lines.iter().filter(|line| line.at == newest).cloned());
+            let room = NEWEST_MAX.saturating_sub(self.newest.len());
+            let of_that_moment = lines.iter().filter(|line| line.at == newest);
+            self.newest.extend(of_that_moment.take(room).cloned());
         }
         lines
     }
 }
 
-/// First the stream, then what was written before it: so nothing falls between the two.
-async fn connect(client: &Client, query: &LogQuery) -> Outcome<(LogStream, Vec<LogLine>)> {
-    let stream_query = LogQuery { since: None, until: None, limit: None, ..query.clone() };
-    let stream = client.follow_logs(&stream_query).await?;
-    let ready = match query.limit {
-        Some(0) => Vec::new(),
-        _ => client.logs(query).await?.lines,
-    };
-    Ok((stream, ready))
+/// The next line and those that are there already; none when the stream has ended.
+async fn batch(stream: &mut LogStream) -> Vec<LogLine> {
+    let mut lines = Vec::new();
+    while lines.len() < BATCH_MAX {
+        let line = tokio::select! {
+            biased;
+            line = stream.next() => line,
+            () = std::future::ready(()), if !lines.is_empty() => break,
+        };
+        match line {
+            Some(Ok(line)) => lines.push(line),
+            Some(Err(_)) | None => break,
+        }
+    }
+    lines
 }
 
 /// Turns lines into text: `web.1  | text`, repeats folded.
@@ -324,8 +347,8 @@ mod tests {
             client: Client::new(std::path::Path::new("/nowhere")),
             query: LogQuery::default(),
             stream: None,
-            ready: Vec::new(),
             newest: Vec::new(),
+            again: false,
             tries: 0,
         };
         let (a, b, c) = (
@@ -334,8 +357,12 @@ mod tests {
             line(2, "web.2", "stdout", "c"),
         );
         assert_eq!(tail.unseen(vec![a.clone(), b.clone()]), [a.clone(), b.clone()]);
+        // One stream never repeats itself, however alike and late its lines are.
+        assert_eq!(tail.unseen(vec![b.clone(), a.clone()]), [b.clone(), a.clone()]);
+        tail.again = true;
         assert_eq!(tail.unseen(vec![b.clone(), c.clone()]), std::slice::from_ref(&c));
-        assert!(tail.unseen(vec![a, b, c.clone()]).is_empty());
+        tail.again = true;
+        assert!(tail.unseen(vec![a, b]).is_empty());
         assert!(tail.unseen(vec![c]).is_empty());
     }
 }

@@ -4,11 +4,15 @@
 //! a [`base::Problem`] with a page under `ms explain`; `stop` alone decides exit codes; `out`
 //! alone writes to the standard streams.
 
+mod about;
 mod api;
 mod args;
 mod attach;
 mod change;
 mod compose;
+mod events;
+mod explain;
+mod file;
 mod launch;
 mod logs;
 mod names;
@@ -19,6 +23,7 @@ mod project;
 mod ps;
 mod settle;
 mod show;
+mod status;
 mod stop;
 mod style;
 mod supervise;
@@ -26,8 +31,8 @@ mod table;
 mod terminal;
 #[cfg(test)]
 mod testing;
+mod top;
 mod up;
-mod when;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -97,33 +102,38 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Outcome {
 
 async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut Out) -> Outcome {
     let clock = &SystemClock;
+    let change = match command {
+        Command::Up(up) => return up::run(up, shared, here, clock, out).await,
+        Command::Down(down) => return change::down(down, shared, here, clock, out).await,
+        Command::Config(config) => return file::config(config, shared, here, out),
+        Command::Check(check) => return file::check(check, shared, here, out),
+        Command::Explain { code } => return explain::run(code.as_deref(), out),
+        Command::Version => return about::version(shared, here, out).await,
+        Command::Completion { shell } => return about::completion(*shell, out),
+        Command::Complete => return about::complete(shared, here, out).await,
+        // Commands that only look take the only app that runs, those that change things do not.
+        Command::Ps(_)
+        | Command::Top(_)
+        | Command::Logs(_)
+        | Command::Events(_)
+        | Command::Console => false,
+        _ => true,
+    };
+    let client = match change {
+        true => engine_here(here, shared).await?,
+        false => any_engine(here, shared, out).await?,
+    };
     match command {
-        Command::Up(up) => up::run(up, shared, here, clock, out).await,
-        Command::Down(down) => change::down(down, shared, here, clock, out).await,
-        Command::Ps(names) => {
-            ps::run(names, &any_engine(here, shared, out).await?, clock, out).await
-        }
-        Command::Logs(logs) => {
-            logs::run(logs, any_engine(here, shared, out).await?, clock, out).await
-        }
-        Command::Restart(names) => {
-            let client = engine_here(here, shared).await?;
-            change::change(Kind::Restart, names, &client, clock, out).await
-        }
-        Command::Stop(names) => {
-            let client = engine_here(here, shared).await?;
-            change::change(Kind::Stop, names, &client, clock, out).await
-        }
-        Command::Start(names) => {
-            let client = engine_here(here, shared).await?;
-            change::change(Kind::Start, names, &client, clock, out).await
-        }
-        Command::Scale(scale) => {
-            change::scale(scale, &engine_here(here, shared).await?, clock, out).await
-        }
-        Command::Rollback(rollback) => {
-            change::rollback(rollback, &engine_here(here, shared).await?, clock, out).await
-        }
+        Command::Ps(names) => ps::run(names, &client, clock, out).await,
+        Command::Top(top) => top::run(top, &client, clock, out).await,
+        Command::Logs(logs) => logs::run(logs, client, clock, out).await,
+        Command::Events(events) => events::run(events, &client, out).await,
+        Command::Console => about::console(&client, out).await,
+        Command::Restart(names) => change::change(Kind::Restart, names, &client, clock, out).await,
+        Command::Stop(names) => change::change(Kind::Stop, names, &client, clock, out).await,
+        Command::Start(names) => change::change(Kind::Start, names, &client, clock, out).await,
+        Command::Scale(scale) => change::scale(scale, &client, clock, out).await,
+        Command::Rollback(rollback) => change::rollback(rollback, &client, clock, out).await,
         _ => Ok(DONE),
     }
 }

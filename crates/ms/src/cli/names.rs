@@ -9,7 +9,7 @@ use super::stop::{Outcome, Stop};
 /// The services that were named, in the overview's order; all of them when none was.
 ///
 /// # Errors
-/// `unknown-service` for a name that the app does not have.
+/// `service-unknown` for a name that the app does not have.
 pub(crate) fn select<'a>(
     overview: &'a Overview,
     names: &[String],
@@ -54,7 +54,7 @@ fn unknown(overview: &Overview, name: &str) -> Stop {
         known => format!("use one of: {}", known.join(", ")),
     };
     let app = overview.status.app.as_deref().unwrap_or("the app");
-    let problem = Problem::new("unknown-service", format!("no service `{name}`"))
+    let problem = Problem::new("service-unknown", format!("no service `{name}`"))
         .with_cause(format!("{app} has no service or instance of that name"))
         .with_next(next);
     Stop::usage(problem)

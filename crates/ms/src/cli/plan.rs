@@ -1,10 +1,10 @@
 //! `--dry-run`: what a command would change, said without changing anything.
 
-use console::wire::{Overview, ReleaseView, ServiceDetail, ServiceView};
+use console::wire::{Overview, ReleaseView, ServiceView};
 use serde::Serialize;
 use spec::App;
 
-use super::api::{Client, escape};
+use super::api::Client;
 use super::change::{Kind, count};
 use super::out::Out;
 use super::stop::{DONE, Outcome};
@@ -42,7 +42,7 @@ pub(crate) async fn up(
             steps.push(step(name, "start", what));
             continue;
         };
-        let detail: ServiceDetail = client.get(&format!("/api/services/{}", escape(name))).await?;
+        let detail = client.service(name).await?;
         let change = serde_json::from_value(detail.definition)
             .map_or_else(|_| Some("cannot compare".to_owned()), |old| spec::diff(&old, wanted));
         steps.push(match change {
@@ -106,7 +106,7 @@ pub(crate) async fn rollback(
     client: &Client,
     out: &mut Out,
 ) -> Outcome {
-    let detail: ServiceDetail = client.get(&format!("/api/services/{}", escape(service))).await?;
+    let detail = client.service(service).await?;
     let planned = rollback_step(service, to, detail.service.release, &detail.releases);
     say("ms.rollback-plan/1", &[planned], out)
 }

@@ -21,6 +21,7 @@ const LAST_LINES: usize = 10;
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
 /// What is waited for.
+#[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     /// Services that matter.
     pub(crate) names: &'a [String],
@@ -54,7 +55,8 @@ impl Live {
         }
         let services = chosen(overview, wanted.names);
         if !out.mode.terminal_err {
-            return self.transitions(&services, clock, out);
+            let said = self.transitions(&services, clock);
+            return said.iter().try_for_each(|line| out.progress(line));
         }
         self.frame += 1;
         let spinner = SPINNER[self.frame / 2 % SPINNER.len()];
@@ -88,20 +90,20 @@ impl Live {
         }
     }
 
-    fn transitions(
+    /// A line for each service that changed since the last call.
+    pub(crate) fn transitions(
         &mut self,
         services: &[&ServiceView],
         clock: &dyn Clock,
-        out: &mut Out,
-    ) -> Outcome<()> {
+    ) -> Vec<String> {
+        let mut lines = Vec::new();
         for service in services {
             let now = (service.health, service.restarts);
-            if self.said.insert(service.name.to_string(), now) == Some(now) {
-                continue;
+            if self.said.insert(service.name.to_string(), now) != Some(now) {
+                lines.push(transition(service, &moment(clock.now())));
             }
-            out.progress(&transition(service, &moment(clock.now())))?;
         }
-        Ok(())
+        lines
     }
 }
 
@@ -162,23 +164,36 @@ pub(crate) async fn wait(
 ) -> Outcome<(Overview, Verdict)> {
     let start = clock.monotonic();
     let mut live = Live::default();
+    let mut engine = None;
     loop {
         let overview = tokio::select! {
-            overview = client.overview() => overview?,
+            overview = client.overview() => overview,
             _ = tokio::signal::ctrl_c() => {
                 live.erase(out)?;
                 return Err(Stop::Interrupted);
             }
         };
-        let stands = verdict(&overview, wanted.names, wanted.revision, wanted.goal);
-        if stands != Verdict::Pending || clock.monotonic() - start >= wanted.timeout {
-            if stands == Verdict::Reached && !out.mode.terminal_err {
-                live.show(&overview, wanted, clock, out)?;
+        let late = clock.monotonic() - start >= wanted.timeout;
+        match overview {
+            Ok(overview) => {
+                // An engine that came back has taken everything over and counts from zero.
+                let first = *engine.get_or_insert(overview.status.pid) == overview.status.pid;
+                let revision = if first { wanted.revision } else { 0 };
+                let stands = verdict(&overview, wanted.names, revision, wanted.goal);
+                if stands == Verdict::Pending || !out.mode.terminal_err {
+                    live.show(&overview, wanted, clock, out)?;
+                }
+                if stands != Verdict::Pending || late {
+                    live.erase(out)?;
+                    return Ok((overview, stands));
+                }
             }
-            live.erase(out)?;
-            return Ok((overview, stands));
+            Err(stop) if late || !client.may_come_back() => {
+                live.erase(out)?;
+                return Err(stop);
+            }
+            Err(_) => {}
         }
-        live.show(&overview, wanted, clock, out)?;
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             _ = tokio::signal::ctrl_c() => {

@@ -182,7 +182,7 @@ fn with_dependencies(app: &App, services: &[String]) -> Outcome<Vec<String>> {
 fn unknown(app: &App, name: &str) -> Stop {
     let known: Vec<&str> = app.services.keys().map(base::ServiceName::as_str).collect();
     let files: Vec<String> = app.files.iter().map(|f: &PathBuf| f.display().to_string()).collect();
-    let problem = Problem::new("unknown-service", format!("no service `{name}`"))
+    let problem = Problem::new("service-unknown", format!("no service `{name}`"))
         .with_cause(format!("{} has none of that name", files.join(", ")))
         .with_next(format!("use one of: {}", known.join(", ")));
     Stop::usage(problem)
