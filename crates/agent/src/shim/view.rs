@@ -49,7 +49,8 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     let hosts = open_path(&spec.folder.join("hosts"))?;
     let hostname = open_path(&spec.folder.join("hostname"))?;
 
-    let overlay = matches!(spec.process.view, View::Overlay { .. });
+    // Without root the host's own files are shown: an overlay could not be written as root's.
+    let overlay = matches!(spec.process.view, View::Overlay { .. }) && spec.mode == Mode::Full;
     let new_root = if overlay {
         Some(root::overlay(spec, warnings)?)
     } else if spec.process.mounts.iter().any(|mount| !mount.target.exists()) {

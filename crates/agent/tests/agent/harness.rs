@@ -110,7 +110,11 @@ impl House {
         House::open_with(mode, folder, LogLimits::default())
     }
 
-    pub(crate) fn open_with(mode: Mode, folder: Arc<tempfile::TempDir>, limits: LogLimits) -> House {
+    pub(crate) fn open_with(
+        mode: Mode,
+        folder: Arc<tempfile::TempDir>,
+        limits: LogLimits,
+    ) -> House {
         let pool = "127.64.0.0/16".parse().unwrap();
         let mut config = AgentConfig::new(folder.path().to_owned(), pool, Arc::new(SystemClock));
         config.mode = Some(mode);
@@ -139,9 +143,11 @@ impl House {
     pub(crate) async fn healthy(&mut self, id: &InstanceId) {
         loop {
             let event = self.event().await;
-            assert!(!matches!(event.what, What::Exited(_)), "{event:?}");
-            if event.what == What::Healthy && event.id == *id {
-                return;
+            if event.id == *id {
+                assert!(!matches!(event.what, What::Exited(_)), "{event:?}");
+                if event.what == What::Healthy {
+                    return;
+                }
             }
         }
     }
@@ -194,5 +200,3 @@ pub(crate) fn spec(name: &str, argv: &[&str]) -> ProcessSpec {
 pub(crate) fn sh(name: &str, script: &str) -> ProcessSpec {
     spec(name, &["/bin/sh", "-c", script])
 }
-
-

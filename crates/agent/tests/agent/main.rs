@@ -1,7 +1,7 @@
 //! Instances for real. A harness of its own, because this executable is also the shim, and the
 //! engine that gets killed.
 
-mod bench;
+mod address;
 mod harness;
 mod life;
 
@@ -13,5 +13,6 @@ fn main() -> ExitCode {
     }
     let mut tests = Vec::new();
     tests.extend(life::tests());
+    tests.extend(address::tests());
     harness::run(tests)
 }

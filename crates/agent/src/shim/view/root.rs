@@ -12,7 +12,6 @@ use rustix::mount::MountFlags;
 
 use super::place::{bind, freeze, make_read_only, mount_on, open_in, provide};
 use super::text;
-use crate::isolation::Mode;
 use crate::shim::failure;
 use crate::spec::View;
 use crate::wire::{Failure, ShimSpec, Step};
@@ -23,11 +22,11 @@ const HOST_MOUNTS_MAX: usize = 64;
 const PLAIN: MountFlags = MountFlags::empty();
 
 /// The spec's layers over the host's root, writable in private.
-pub(super) fn overlay(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result2<PathBuf> {
+pub(super) fn overlay(spec: &ShimSpec, warnings: &mut Vec<String>) -> Outcome<PathBuf> {
     let root = spec.folder.join("root");
     let View::Overlay { layers } = &spec.process.view else { return Ok(root) };
     let disk = (spec.folder.join("upper"), spec.folder.join("work"));
-    if let Err(first) = mount_overlay(spec.mode, layers, &disk, &root) {
+    if let Err(first) = mount_overlay(layers, &disk, &root) {
         // The state folder's file system cannot hold an upper layer: memory can.
         let memory = spec.folder.join("memory");
         let in_memory = || -> Result<()> {
@@ -36,7 +35,7 @@ pub(super) fn overlay(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result2<Pa
             let upper = (memory.join("upper"), memory.join("work"));
             make_folder(&upper.0)?;
             make_folder(&upper.1)?;
-            mount_overlay(spec.mode, layers, &upper, &root)
+            mount_overlay(layers, &upper, &root)
         };
         in_memory().map_err(|_| failure(Step::View, "an overlay of the host", first.into()))?;
         warnings.push(format!("what it writes is kept in memory: overlay on disk: {first}"));
@@ -48,10 +47,9 @@ pub(super) fn overlay(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result2<Pa
     Ok(root)
 }
 
-type Result2<T> = std::result::Result<T, Failure>;
+type Outcome<T> = std::result::Result<T, Failure>;
 
 fn mount_overlay(
-    mode: Mode,
     layers: &[PathBuf],
     (upper, work): &(PathBuf, PathBuf),
     root: &Path,
@@ -65,9 +63,6 @@ fn mount_overlay(
     escape(upper, &mut options);
     options.extend_from_slice(b",workdir=");
     escape(work, &mut options);
-    if mode == Mode::User {
-        options.extend_from_slice(b",userxattr");
-    }
     // The kernel takes one page of options.
     if options.len() >= 4096 {
         return Err(Errno::NAMETOOLONG);
@@ -87,7 +82,7 @@ fn escape(path: &Path, to: &mut Vec<u8>) {
 }
 
 /// The host's own folders, real, in a root where missing targets can be made.
-pub(super) fn patchwork(spec: &ShimSpec) -> Result2<PathBuf> {
+pub(super) fn patchwork(spec: &ShimSpec) -> Outcome<PathBuf> {
     let root = spec.folder.join("root");
     let why = |what: &Path| {
         let what = text(what);
@@ -195,7 +190,7 @@ fn show_host(point: &Path, root: BorrowedFd<'_>, warnings: &mut Vec<String>) {
 }
 
 /// `/dev`, `/sys`, `/tmp` and `/run` of its own.
-pub(super) fn devices(root: BorrowedFd<'_>, warnings: &mut Vec<String>) -> Result2<()> {
+pub(super) fn devices(root: BorrowedFd<'_>, warnings: &mut Vec<String>) -> Outcome<()> {
     let why = |what: &'static str| move |e: Errno| failure(Step::View, what, e.into());
     let at = |path: &str| provide(root, Path::new(path), true);
     let safe = MountFlags::NOSUID | MountFlags::NODEV;

@@ -1,0 +1,181 @@
+//! Addresses of their own: several instances on one port, known to whom they call.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent::{Addressing, Mode, ProcessSpec};
+
+use crate::harness::{FULL, House, Test, id, spec, with_house};
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        Test { name: "replicas_share_a_port", modes: FULL, body: replicas_share_a_port },
+        Test { name: "runtimes_share_a_port", modes: FULL, body: runtimes_share_a_port },
+        Test { name: "the_callee_sees_who_calls", modes: FULL, body: the_callee_sees_who_calls },
+    ]
+}
+
+const OWN: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 65, 77, 1), Ipv4Addr::new(127, 65, 77, 200)];
+
+fn has_addresses(house: &House) -> bool {
+    let isolation = house.agent.isolation();
+    if isolation.addressing != Addressing::Own {
+        eprintln!("skip: {:?}", isolation.missing);
+    }
+    isolation.addressing == Addressing::Own
+}
+
+/// Serves `hello from ARG` on a port, bound as the language's users do.
+const PYTHON: &str = "
+import http.server, sys
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        self.wfile.write(('hello from %s to %s' % (sys.argv[2], self.client_address[0])).encode())
+http.server.HTTPServer((sys.argv[3], int(sys.argv[1])), H).serve_forever()
+";
+
+fn python(name: &str, port: u16, bind: &str, own: Ipv4Addr) -> ProcessSpec {
+    let port_text = port.to_string();
+    let mut spec = spec(name, &["/usr/bin/python3", "-c", PYTHON, &port_text, name, bind]);
+    spec.address = Some(own);
+    spec.ports = vec![port];
+    spec
+}
+
+async fn get(address: Ipv4Addr, port: u16) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect((address, port)).await.unwrap();
+    socket.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+fn replicas_share_a_port(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if !has_addresses(&house) {
+            return;
+        }
+        let port = agent::free_port([127, 0, 0, 1].into()).unwrap();
+        for (bind, name) in [("0.0.0.0", "any"), ("127.0.0.1", "local")] {
+            for (slot, own) in OWN.into_iter().enumerate() {
+                let name = format!("{name}.{}", slot + 1);
+                house.agent.start(python(&name, port, bind, own)).await.unwrap();
+                house.healthy(&id(&name)).await;
+                assert!(get(own, port).await.ends_with(&format!("hello from {name} to 127.0.0.1")));
+                assert_eq!(house.agent.listening(&id(&name)), [(own, port).into()]);
+                // Localhost is the instance, by both families' names.
+                for local in ["http://127.0.0.1", "http://localhost", "http://[::1]"] {
+                    let url = format!("{local}:{port}/");
+                    let argv = ["/usr/bin/curl", "-s", "-S", &url].map(str::to_owned).to_vec();
+                    let wait = Duration::from_secs(20);
+                    let said = house.agent.exec(&id(&name), argv, wait).await.unwrap();
+                    assert!(said.output.starts_with(&format!("hello from {name}")), "{said:?}");
+                }
+            }
+            for instance in house.agent.instances() {
+                house.agent.kill(&instance.id).await.unwrap();
+            }
+        }
+    });
+}
+
+/// Folder with programs that print who they are; `None` where a runtime is missing.
+fn runtimes(folder: &std::path::Path) -> Vec<(&'static str, Vec<String>)> {
+    let write = |name: &str, text: &str| {
+        let path: PathBuf = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let node = write(
+        "s.js",
+        "require('http').createServer((q, s) => s.end('hello'))\
+        .listen(+process.argv[2])",
+    );
+    let java = write(
+        "S.java",
+        "import com.sun.net.httpserver.*; import java.net.*;
+        class S { public static void main(String[] a) throws Exception {
+            var s = HttpServer.create(new InetSocketAddress(Integer.parseInt(a[0])), 0);
+            s.createContext(\"/\", x -> { x.sendResponseHeaders(200, 5);
+                x.getResponseBody().write(\"hello\".getBytes()); x.close(); });
+            s.start(); } }",
+    );
+    let go = write(
+        "s.go",
+        "package main\nimport (\"net/http\"; \"os\")\nfunc main() {
+        http.HandleFunc(\"/\", func(w http.ResponseWriter, r *http.Request) {
+            w.Write([]byte(\"hello\")) })
+        panic(http.ListenAndServe(\":\" + os.Args[1], nil)) }",
+    );
+    let built = folder.join("s");
+    let build = std::process::Command::new("go")
+        .args(["build", "-o"])
+        .args([built.display().to_string(), go])
+        .env("GO111MODULE", "off")
+        .status();
+    let mut found =
+        vec![("node", vec!["node".to_owned(), node]), ("java", vec!["java".to_owned(), java])];
+    found.retain(|(name, _)| {
+        let there = ["/usr/bin", "/usr/local/bin"].iter();
+        there.map(|dir| format!("{dir}/{name}")).any(|path| std::path::Path::new(&path).exists())
+    });
+    if build.is_ok_and(|status| status.success()) {
+        found.push(("go", vec![built.display().to_string()]));
+    }
+    found
+}
+
+fn runtimes_share_a_port(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if !has_addresses(&house) {
+            return;
+        }
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let port = agent::free_port([127, 0, 0, 1].into()).unwrap();
+        for (name, mut argv) in runtimes(folder.path()) {
+            argv.push(port.to_string());
+            eprintln!("     {name}");
+            for (slot, own) in OWN.into_iter().enumerate() {
+                let mut spec = spec(&format!("{name}.{}", slot + 1), &[]);
+                spec.argv = argv.clone();
+                spec.address = Some(own);
+                spec.ports = vec![port];
+                let id = spec.id.clone();
+                house.agent.start(spec).await.unwrap();
+                house.healthy(&id).await;
+                assert!(get(own, port).await.ends_with("hello"));
+            }
+            for instance in house.agent.instances() {
+                house.agent.kill(&instance.id).await.unwrap();
+            }
+        }
+    });
+}
+
+fn the_callee_sees_who_calls(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if !has_addresses(&house) {
+            return;
+        }
+        let edge = TcpListener::bind("127.64.77.5:0").unwrap();
+        let outside = TcpListener::bind("127.66.77.5:0").unwrap();
+        let from = |listener: &TcpListener| listener.accept().unwrap().1.ip();
+        // Plain IPv4, and IPv4 inside an IPv6 socket, as Java does.
+        for prefix in ["", "::ffff:"] {
+            let call = |listener: &TcpListener| {
+                let to = listener.local_addr().unwrap();
+                format!("socket.create_connection(('{prefix}{}', {}))", to.ip(), to.port())
+            };
+            let script = format!("import socket; {}; {}", call(&edge), call(&outside));
+            let mut caller = spec("caller.1", &["/usr/bin/python3", "-c", &script]);
+            caller.address = Some(OWN[1]);
+            let exit = house.run(caller).await;
+            assert!(exit.success(), "{:?}", exit.last_lines);
+            assert_eq!(from(&edge), OWN[1]);
+            assert_eq!(from(&outside), Ipv4Addr::LOCALHOST);
+        }
+    });
+}
