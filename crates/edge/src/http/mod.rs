@@ -13,6 +13,8 @@ mod request;
 mod response;
 mod rewrite;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use chunked::Chunked;
 pub(crate) use field::Field;
