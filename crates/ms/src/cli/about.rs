@@ -71,7 +71,10 @@ pub(crate) async fn version(shared: &Shared, here: &Here, out: &mut Out) -> Outc
 /// Prints the completion script of a shell. It asks `ms __complete` for the names of services.
 pub(crate) fn completion(shell: clap_complete::Shell, out: &mut Out) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "ms", &mut script);
+    let all = Cli::command();
+    let visible = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let mut shown = clap::Command::new("ms").args(all.get_arguments().cloned()).subcommands(visible);
+    clap_complete::generate(shell, &mut shown, "ms", &mut script);
     script.write_all(services_of(shell).as_bytes())?;
     out.text(&String::from_utf8_lossy(&script))?;
     out.flush()?;

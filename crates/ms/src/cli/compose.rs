@@ -27,11 +27,22 @@ pub(crate) fn read(
     files: &[PathBuf],
     services: &[String],
 ) -> Result<(App, Vec<Finding>), Vec<Finding>> {
+    let options = options(here, shared, files, services);
+    let loaded = spec::load(&options, &Disk(here.folder.clone()))?;
+    Ok((loaded.app, loaded.findings))
+}
+
+/// What is wrong with the app, or probably not meant.
+pub(crate) fn check(here: &Here, shared: &Shared, files: &[PathBuf]) -> Vec<Finding> {
+    spec::check::check(&options(here, shared, files, &[]), &Disk(here.folder.clone()))
+}
+
+fn options(here: &Here, shared: &Shared, files: &[PathBuf], services: &[String]) -> LoadOptions {
     let env: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let absolute = |paths: &[PathBuf]| paths.iter().map(|p| here.folder.join(p)).collect();
-    let options = LoadOptions {
+    LoadOptions {
         files: absolute(files),
         project_dir: None,
         project_name: shared.project_name.clone(),
@@ -39,9 +50,7 @@ pub(crate) fn read(
         env_files: absolute(&shared.env_file),
         profiles: shared.profile.clone(),
         services: services.to_vec(),
-    };
-    let loaded = spec::load(&options, &Disk(here.folder.clone()))?;
-    Ok((loaded.app, loaded.findings))
+    }
 }
 
 /// Reads the app, says what was found, and ends the command when it cannot run.
@@ -97,10 +106,4 @@ pub(crate) fn named_from(here: &Here, mut finding: Finding) -> Finding {
         place.file = relative.to_owned();
     }
     finding
-}
-
-/// What is probably not meant, in an app that can run.
-pub(crate) fn lint(app: &App) -> Vec<Finding> {
-    let _ = app;
-    Vec::new()
 }

@@ -36,13 +36,7 @@ pub(crate) fn config(config: &Config, shared: &Shared, here: &Here, out: &mut Ou
 pub(crate) fn check(check: &Check, shared: &Shared, here: &Here, out: &mut Out) -> Outcome {
     let given = if check.targets.is_empty() { &shared.file } else { &check.targets };
     let files = files(here, given)?;
-    let mut findings = match super::compose::read(here, shared, &files, &[]) {
-        Ok((app, mut findings)) => {
-            findings.extend(super::compose::lint(&app));
-            findings
-        }
-        Err(findings) => findings,
-    };
+    let mut findings = super::compose::check(here, shared, &files);
     findings.sort_by_key(|finding| finding.severity);
     findings.dedup();
     let findings: Vec<Finding> =
