@@ -90,6 +90,7 @@ struct Inner {
     help: BTreeMap<&'static str, &'static str>,
     series: BTreeMap<(&'static str, Labels), Handle>,
     refused: u64,
+    generation: u64,
 }
 
 /// Every series of this process. Cheap to clone; all clones are one registry.
@@ -137,7 +138,9 @@ impl Registry {
 
     /// Forgets every series for which `gone` is true; handles in use go on counting unseen.
     pub fn forget(&self, mut gone: impl FnMut(&str, &Labels) -> bool) {
-        self.lock().series.retain(|(family, labels), _| !gone(family, labels));
+        let mut inner = self.lock();
+        inner.generation += 1;
+        inner.series.retain(|(family, labels), _| !gone(family, labels));
     }
 
     /// Every series, ordered by family and labels.
@@ -150,6 +153,11 @@ impl Registry {
             handle: handle.clone(),
         })
         .collect()
+    }
+
+    /// Grows whenever series are made or forgotten, so that a reader knows when to list them anew.
+    pub fn generation(&self) -> u64 {
+        self.lock().generation
     }
 
     /// The help text of every family.
@@ -171,6 +179,9 @@ impl Registry {
             key.1 = vec![("overflow", "true".to_owned())];
         }
         let made = make();
+        if !inner.series.contains_key(&key) {
+            inner.generation += 1;
+        }
         let handle = inner.series.entry(key).or_insert_with(|| made.clone()).clone();
         let mixed = std::mem::discriminant(&handle) != std::mem::discriminant(&made);
         if crate::never!(mixed, "a metric family has two kinds") { made } else { handle }
@@ -214,6 +225,11 @@ mod tests {
         }
         assert_eq!(registry.series().len(), 2);
         assert_eq!(registry.refused(), 2);
+        let before = registry.generation();
+        registry.counter(HITS, vec![("to", "d".into())]);
+        assert_eq!(registry.generation(), before, "no series is made past the bound");
+        registry.forget(|_, labels| labels[0].1 == "a");
+        assert!(registry.generation() > before);
         assert_eq!(registry.counter(HITS, vec![("overflow", "true".into())]).get(), 2);
     }
 }

@@ -1,9 +1,44 @@
 //! Metric history in fixed memory: every second for six hours, coarser on disk for 400 days.
+//!
+//! Not here: when to sample (whoever owns the history calls [`History::sample`] once a second) and
+//! what to count.
+//!
+//! | what | kept for | where |
+//! |---|---|---|
+//! | every second: value, or count, sum, p50, p99 and max | 6 h | memory |
+//! | histograms of each second, 10 s, minute | 5 min, 2 h, 6 h | memory |
+//! | 10 s, 1 min, 15 min: count, sum, min, max, histogram | 24 h, 14 d, 400 d | disk |
+//!
+//! What is in memory ends with the process; what is on disk is at most one step behind it, and is
+//! not synced, because a chart is not worth a flush.
+//!
+//! Invariants: memory for points stays under its bound, and single seconds go before histograms; a
+//! second that was not sampled is a gap, never a zero; a series past the bound is refused and
+//! counted, and no known series is dropped while it is in the registry.
+
+mod arena;
+mod ask;
+mod block;
+mod bytes;
+mod cell;
+mod record;
+mod sparse;
+mod tier;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base::UnixNanos;
 use base::metrics::Registry;
+
+use record::{Recorder, TIERS};
+use tier::Tier;
+
+/// A window is this long at most, in seconds.
+pub const WINDOW_SECONDS_MAX: u32 = 60;
 
 /// How much history to keep, and where.
 #[derive(Clone, Debug)]
@@ -97,7 +132,7 @@ pub struct WindowQuery {
 }
 
 /// What a group did in the window.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WindowRow {
     /// Values of the labels in `group_by`, in its order.
     pub group: Vec<String>,
@@ -116,7 +151,7 @@ pub struct WindowRow {
 pub struct HistoryStats {
     /// Series remembered.
     pub series: usize,
-    /// Series turned away at the bound.
+    /// Series of the registry that are not remembered, because of the bound.
     pub series_refused: u64,
     /// Memory that points take, in bytes.
     pub arena_bytes: usize,
@@ -141,42 +176,67 @@ pub enum HistoryError {
     },
 }
 
-/// The history of a registry.
+/// The history of a registry. One lock: a query waits for a sample and the other way round.
 #[derive(Debug)]
-pub struct History {}
+pub struct History {
+    recorder: Mutex<Recorder>,
+}
 
 impl History {
     /// Opens what an earlier process left and starts empty otherwise.
     ///
     /// # Errors
-    /// When the folder cannot be made.
+    /// When a folder cannot be made.
     pub fn open(config: HistoryConfig) -> Result<History, HistoryError> {
-        let _ = config;
-        Ok(History {})
+        let mut tiers = Vec::new();
+        for (step, keep, name) in TIERS {
+            let Some(dir) = &config.dir else { break };
+            let path = dir.join(name);
+            let tier = Tier::open(path.clone(), step, keep, config.tier_bytes_max);
+            tiers.push(tier.map_err(|source| HistoryError::Io {
+                action: "create",
+                path,
+                source,
+            })?);
+        }
+        Ok(History { recorder: Mutex::new(Recorder::new(config, tiers)) })
     }
 
-    /// Takes one sample of every series. Call it once a second; a late call leaves a gap.
+    /// Takes one sample of every series. Call it once a second; a late call leaves a gap, a second
+    /// call in a second does nothing. Every 10 seconds it appends to files, without syncing them.
     pub fn sample(&self, now: UnixNanos, registry: &Registry) {
-        let _ = (now, registry);
+        self.lock().sample(u32::try_from(now.secs()).unwrap_or(u32::MAX), registry);
     }
 
     /// Writes what is still being added up. Call it before the process ends.
-    pub fn flush(&self) {}
-
-    /// Values over time.
-    pub fn query(&self, query: &Query) -> Answer {
-        let step_seconds = query.step_seconds.max(1);
-        Answer { start: query.since, step_seconds, lines: Vec::new() }
+    pub fn flush(&self) {
+        self.lock().flush();
     }
 
-    /// Sums over the last seconds.
+    /// Values over time. Reads files when it reaches back behind what is in memory.
+    pub fn query(&self, query: &Query) -> Answer {
+        self.lock().query(query)
+    }
+
+    /// Sums over the last seconds, ordered by group. From memory alone.
     pub fn window(&self, query: &WindowQuery) -> Vec<WindowRow> {
-        let _ = query;
-        Vec::new()
+        self.lock().window(query)
     }
 
     /// How the history itself is doing.
     pub fn stats(&self) -> HistoryStats {
-        HistoryStats::default()
+        let recorder = self.lock();
+        HistoryStats {
+            series: recorder.series.len() - 1,
+            series_refused: recorder.refused,
+            arena_bytes: recorder.bytes(),
+            chunks_evicted: recorder.evicted,
+            tier_errors: recorder.tier_errors,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recorder> {
+        // Whatever panicked left points behind that read as points or as nothing.
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
