@@ -9,6 +9,7 @@
 //! Invariant: nothing of a file is dropped in silence. Every key is honoured, or a finding names
 //! it with its place; the table is in `keys`.
 
+pub mod check;
 pub mod dockerfile;
 pub mod model;
 

@@ -270,6 +270,8 @@ fn complete(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&Image
     service.healthcheck = match raw.health.take() {
         None => from_image,
         Some((raw, _)) if raw.has_test => Some(raw.check),
+        // The test was said, and refused where it was read.
+        Some((raw, _)) if raw.said.iter().any(|key| key == "test") => None,
         Some((raw, place)) => match from_image {
             Some(image) => {
                 let said = |key: &str| raw.said.iter().any(|s| s == key);
@@ -330,7 +332,8 @@ fn runnable(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&Image
             reader.report.push(nothing(&service.place, next));
         }
     } else if service.extension.native || service.image.is_none() {
-        if !has_command {
+        // A build that was said and refused is not told a second time.
+        if !has_command && (service.extension.native || !raw.build_said) {
             let next = "add `command:`, or `build:` with a Dockerfile";
             reader.report.push(nothing(&service.place, next));
         }

@@ -478,7 +478,7 @@ impl<'f> Making<'f> {
         }
         sources.retain(|s| from.is_some() || !remote(s));
         let dest_is_dir = dest.ends_with('/')
-            || matches!(Path::new(&dest).file_name(), None)
+            || Path::new(&dest).file_name().is_none()
             || dest.ends_with("/.")
             || sources.len() + inline.len() > 1;
         let dest = normal(&self.recipe.workdir.join(dest));

@@ -17,6 +17,8 @@ pub(crate) struct RawService {
     pub(crate) service: Service,
     pub(crate) health: Option<(RawHealthcheck, Place)>,
     pub(crate) image_place: Option<Place>,
+    /// `build` is there, though it may have been refused.
+    pub(crate) build_said: bool,
 }
 
 /// What is only known when every key was read.
@@ -43,15 +45,21 @@ pub(crate) fn service(reader: &mut Reader<'_>, entry: &Entry) -> Option<RawServi
     };
     let owner = format!("service `{name}`");
     let place = reader.report.place(entry.at);
-    let mut raw = RawService { service: empty(name, place), health: None, image_place: None };
+    let mut raw = RawService {
+        service: empty(name, place),
+        health: None,
+        image_place: None,
+        build_said: false,
+    };
     let mut late = Late::default();
+    let shaped = matches!(entry.node.value, Value::Map(_) | Value::Null);
     for entry in reader.entries(Scope::Service, &owner, &entry.node) {
         if !matches!(entry.node.value, Value::Null) {
             key(reader, entry, &owner, &mut raw, &mut late);
         }
     }
     finish(reader, &owner, &mut raw.service, late);
-    Some(raw)
+    shaped.then_some(raw)
 }
 
 fn empty(name: ServiceName, place: Place) -> Service {
@@ -94,7 +102,10 @@ fn key(reader: &mut Reader<'_>, entry: &Entry, owner: &str, raw: &mut RawService
             service.image = reader.text(node, &named).filter(|i| !i.is_empty());
             raw.image_place = Some(reader.report.place(at));
         }
-        "build" => service.build = reader.build(node, at, owner),
+        "build" => {
+            raw.build_said = true;
+            service.build = reader.build(node, at, owner);
+        }
         "command" => service.command = reader.words(node, &named),
         "entrypoint" => service.entrypoint = reader.words(node, &named),
         "environment" => {

@@ -1,0 +1,195 @@
+//! What is said about a file, with its place.
+
+use crate::{about, brief, findings, show, try_load};
+
+#[test]
+fn unknown_keys_are_errors_with_a_suggestion() {
+    let found =
+        findings("services:\n  web:\n    command: x\n    prots: [80]\n    enviroment: {}\n");
+    assert_eq!(brief(&found), ["error key-unknown 4", "error key-unknown 5"]);
+    assert_eq!(found[0].problem.next.as_deref(), Some("did you mean `ports`?"));
+    assert_eq!(found[1].problem.next.as_deref(), Some("did you mean `environment`?"));
+    let place = found[0].problem.place.as_ref().unwrap();
+    assert_eq!(place.to_string(), "compose.yaml:4:5");
+    let top = findings("service:\n  a: {}\nx-anything: {b: 1}\n");
+    assert_eq!(brief(&top), ["error key-unknown 1", "error no-services 1"]);
+}
+
+#[test]
+fn every_other_key_is_said_once() {
+    for (lines, expected) in [
+        ("tty: true\nstdin_open: true", vec!["warning key-ignored 4", "warning key-ignored 5"]),
+        ("gpus: all", vec!["error key-not-supported 4"]),
+        ("secrets: [a]", vec!["error key-later 4"]),
+        ("extends: {service: b}", vec!["error key-later 4"]),
+        ("logging: {driver: json-file}", vec!["warning key-ignored 4"]),
+        ("network_mode: host", vec!["warning key-partly 4"]),
+        ("network_mode: none", vec!["error key-not-supported 4"]),
+        ("pid: service:b", vec!["error key-not-supported 4"]),
+        ("runtime: runc", vec![]),
+        ("runtime: nvidia", vec!["error key-not-supported 4"]),
+        ("container_name: x", vec!["warning key-partly 4"]),
+        ("container_name: x\nscale: 2", vec!["error container-name-replicas 4"]),
+        ("networks: {default: {aliases: [x]}}", vec!["error key-later 4"]),
+        ("networks: {default: {ipv4_address: 10.0.0.1}}", vec!["warning key-ignored 4"]),
+        ("networks: [default]", vec![]),
+        ("x-other: 1", vec![]),
+        (
+            "deploy: {placement: {}, mode: global}",
+            vec!["warning key-partly 4", "warning key-ignored 4"],
+        ),
+        ("deploy: {resources: {reservations: {devices: []}}}", vec!["error key-not-supported 4"]),
+        ("deploy: {replica: 2}", vec!["error key-unknown 4"]),
+        ("stop_signal: SIGFOO", vec!["error bad-value 4"]),
+        ("stop_grace_period: soon", vec!["error bad-value 4"]),
+        ("mem_limit: lots", vec!["error bad-value 4"]),
+        ("environment: 5", vec!["error bad-type 4"]),
+        ("deploy: 5", vec!["error bad-type 4"]),
+        ("depends_on: {b: }\n", vec!["error dependency-unknown 4"]),
+    ] {
+        let mut found = about(lines);
+        let mut expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{lines}");
+    }
+}
+
+#[test]
+fn a_remark_is_made_once_for_all_services() {
+    let found = findings("services:\n  a: {command: x, tty: true}\n  b: {command: x, tty: true}\n");
+    assert_eq!(brief(&found), ["warning key-ignored 2"]);
+    assert!(found[0].problem.message.contains("one other place"), "{}", show(&found));
+}
+
+#[test]
+fn something_to_run() {
+    for (service, expected) in [
+        ("{command: x}", vec![]),
+        ("{entrypoint: x}", vec![]),
+        ("{image: python:3, command: x, x-mainspring: {native: true}}", vec![]),
+        ("{}", vec!["error nothing-to-run 2"]),
+        ("{command: []}", vec!["error nothing-to-run 2"]),
+        ("{image: python:3, x-mainspring: {native: true}}", vec!["error nothing-to-run 2"]),
+        ("{image: postgres:16}", vec!["error image-not-native 2"]),
+        ("{image: postgres:16, command: x}", vec!["error image-not-native 2"]),
+        ("{image: redis:7}", vec!["error stand-in-later 2"]),
+        ("{image: redis:7, command: redis-server, x-mainspring: {native: true}}", vec![]),
+        ("{build: .}", vec!["error dockerfile-unreadable 2"]),
+        ("{build: {context: 'https://x/y.git'}}", vec!["error build-remote-context 2"]),
+    ] {
+        assert_eq!(
+            brief(&findings(&format!("services:\n  a: {service}\n"))),
+            expected,
+            "{service}"
+        );
+    }
+    let found = findings("services: {a: {image: postgres}}");
+    let next = found[0].problem.next.as_deref().unwrap();
+    assert!(next.contains("x-mainspring: {native: true}") && next.contains("build:"), "{next}");
+}
+
+#[test]
+fn dependencies_that_cannot_be() {
+    let one = |text: &str| brief(&findings(text));
+    assert_eq!(
+        one("services:\n  a: {command: x, depends_on: [bb]}\n  bbb: {command: x}\n"),
+        ["error dependency-unknown 2"]
+    );
+    assert_eq!(
+        one(
+            "services:\n  a: {command: x, depends_on: {b: {condition: service_healthy}}}\n  b: {command: x}\n"
+        ),
+        ["error dependency-no-healthcheck 2"]
+    );
+    let circle = findings(
+        "services:\n  a: {command: x, depends_on: [b]}\n  b: {command: x, depends_on: [c]}\n  \
+         c: {command: x, depends_on: [b]}\n  d: {command: x, depends_on: [d]}\n",
+    );
+    assert_eq!(brief(&circle), ["error dependency-cycle 4", "error dependency-cycle 5"]);
+    assert!(circle[0].problem.message.contains("b → c → b"), "{}", show(&circle));
+    let optional = try_load(
+        "services:\n  a: {command: x, depends_on: {z: {condition: service_started, required: false}}}\n",
+    )
+    .unwrap();
+    assert_eq!(brief(&optional.findings), ["note dependency-unknown 2"]);
+    assert!(optional.app.services["a"].depends_on.is_empty());
+}
+
+#[test]
+fn host_ports_are_one_services() {
+    let found = findings(
+        "services:\n  a: {command: x, ports: ['80:80']}\n  b: {command: x, ports: ['80:81', '80:9/udp']}\n",
+    );
+    assert_eq!(brief(&found), ["error port-twice 3"]);
+}
+
+#[test]
+fn variables_are_told() {
+    let found = findings(
+        "services:\n  a:\n    command: run $X ${X}\n    user: ${Y:?give one}\n    hostname: $1\n",
+    );
+    assert_eq!(
+        brief(&found),
+        ["error variable-required 4", "error interpolation 5", "warning variable-unset 3"]
+    );
+    assert_eq!(found[0].problem.cause.as_deref(), Some("give one"));
+}
+
+#[test]
+fn yaml_that_is_none() {
+    for (text, expected) in [
+        ("a: [", vec!["error yaml-syntax 2"]),
+        ("services:\n  a:\n    command: x\n    command: y\n", vec!["error duplicate-key 4"]),
+        ("- a\n- b\n", vec!["error bad-type 1"]),
+        ("", vec!["error no-services 1"]),
+        ("services:\n", vec!["error bad-type 1", "error no-services 1"]),
+        ("services: {}\n", vec!["error no-services 1"]),
+        ("services: {a: !secret x}", vec!["error yaml-tag 1"]),
+        ("services: {a: [b]}", vec!["error bad-type 1"]),
+        ("services: {'a b': {command: x}}", vec!["error bad-value 1", "error no-services 1"]),
+        ("services: &s {a: *s}", vec!["error yaml-alias 1"]),
+    ] {
+        let found = brief(&findings(text));
+        assert_eq!(found[0], expected[0], "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn all_errors_have_a_place_a_cause_and_a_next_step() {
+    let text = "services:\n  a: {ports: [x], volumes: [y], build: {}, restart: q, healthcheck: {test: []}}\n  \
+        b: {image: q, gpus: 1, secrets: [x], depends_on: [z], unknown: 1, env_file: none}\n  \
+        c: {command: \"'\", deploy: {mode: x, update_config: {order: y}}, tmpfs: x}\nnetworks: {}\n";
+    let found = findings(text);
+    assert!(found.len() > 12, "{}", show(&found));
+    for finding in &found {
+        let problem = &finding.problem;
+        let whole = problem.place.is_some() && problem.cause.is_some() && problem.next.is_some();
+        assert!(whole, "{problem}");
+    }
+}
+
+#[test]
+fn lints() {
+    let text = "services:\n  a:\n    image: python\n    command: x\n    x-mainspring: {native: true}\n    \
+        environment:\n      DB_PASSWORD: hunter2\n      DB_PASSWORD_FILE: /run/x\n      OTHER_TOKEN: ${T:-}\n      \
+        URL: postgres://u:p@db/x\n      KEYBOARD: de\n    depends_on: [b]\n    ports: ['80:80']\n    scale: 2\n    \
+        volumes: ['/var/run/docker.sock:/s', 'v:/v']\n  \
+        b: {command: x, mem_limit: 1m, volumes: ['v:/v']}\nvolumes: {v: }\n";
+    let files = crate::Memory::default().with("compose.yaml", text);
+    let found = spec::check::check(&crate::options(), &files);
+    assert_eq!(
+        brief(&found),
+        [
+            "warning image-no-version 3",
+            "warning credential-literal 7",
+            "warning credential-literal 10",
+            "warning dependency-unchecked 12",
+            "warning docker-socket 15",
+            "warning volume-shared 16",
+            "note no-memory-limit 2",
+            "note port-replicas 13",
+        ]
+    );
+    assert!(!show(&found).contains("hunter2"), "secrets are never printed");
+}

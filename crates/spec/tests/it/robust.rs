@@ -1,0 +1,185 @@
+//! Nothing that a file says may crash, hang or fill the memory.
+
+use proptest::prelude::*;
+use spec::dockerfile;
+
+use crate::{Memory, brief, findings, options};
+
+#[test]
+fn aliases_cannot_blow_up() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for i in 1..30 {
+        let items = vec![format!("*a{}", i - 1); 10].join(", ");
+        text.push_str(&format!("a{i}: &a{i} [{items}]\n"));
+    }
+    assert_eq!(brief(&findings(&text))[0].split(' ').nth(1), Some("yaml-bounds"));
+    let long = format!("a: &a {}\nb: [{}]", "x".repeat(500_000), vec!["*a"; 100].join(","));
+    assert_eq!(brief(&findings(&long)), ["error yaml-bounds 2"]);
+    let merges = "a: &a {x: &b {y: 1}}\nb: {<<: [*a, *a, *a]}\nservices: {s: {command: x}}";
+    assert_eq!(brief(&findings(merges)).len(), 2, "only the keys a and b are unknown");
+}
+
+#[test]
+fn depth_is_bounded() {
+    for text in ["[".repeat(10_000), "- ".repeat(10_000), "{a: ".repeat(10_000), "? ".repeat(5_000)]
+    {
+        let found = brief(&findings(&text));
+        assert!(found[0].starts_with("error yaml-"), "{found:?}");
+    }
+    // Aliases add up: each level is shallow, the whole is not.
+    let mut text = String::from("a0: &a0 [x]\n");
+    for i in 1..200 {
+        text.push_str(&format!("a{i}: &a{i} [*a{}]\n", i - 1));
+    }
+    assert_eq!(brief(&findings(&text))[0].split(' ').nth(1), Some("yaml-bounds"));
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let big = format!("# {}\nservices: {{a: {{command: x}}}}", "x".repeat(2 << 20));
+    assert_eq!(brief(&findings(&big)), ["error file-unreadable 0"]);
+    let many = "- 1\n".repeat(120_000);
+    assert_eq!(brief(&findings(&many))[0].split(' ').nth(1), Some("yaml-bounds"));
+    let unknown: String = (0..5000).map(|i| format!("k{i}: 1\n")).collect();
+    assert!(findings(&unknown).len() <= 501);
+    let ports = crate::about("ports: ['1-65535']");
+    assert_eq!(ports, ["error bad-value 4"]);
+    let not_text = Memory::default();
+    let mut not_text = not_text.with("x", "");
+    not_text.0.insert("compose.yaml".into(), vec![0xff, 0xfe, 0x00]);
+    let found = spec::load(&options(), &not_text).unwrap_err();
+    assert_eq!(brief(&found), ["error file-unreadable 0"]);
+}
+
+/// Texts made of what Compose files are made of.
+fn yaml_like() -> impl Strategy<Value = String> {
+    let words = [
+        "services:",
+        "a:",
+        "  ",
+        "\n",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        ": ",
+        "image: x",
+        "build: .",
+        "command: ",
+        "ports:",
+        "volumes:",
+        "<<: *x",
+        "&x ",
+        "*x",
+        "!reset ",
+        "!override ",
+        "'",
+        "\"",
+        "${A:-b}",
+        "$",
+        "\n  a:\n    ",
+        "healthcheck:",
+        "test: ",
+        "deploy:",
+        "replicas: 2",
+        "x-y: ",
+        "null",
+        "~",
+        "|\n   t\n",
+        ">-\n",
+        "# c\n",
+        "---\n",
+        "depends_on:",
+        "environment:",
+        "A=1",
+        "8080:80",
+        "./a:/b",
+        "\t",
+        "ä",
+        "?",
+        "x-mainspring:",
+        "native: true",
+        "protocol: ",
+    ];
+    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..40)
+        .prop_map(|words| words.concat())
+}
+
+fn dockerfile_like() -> impl Strategy<Value = String> {
+    let words = [
+        "FROM a",
+        " AS b",
+        "FROM b",
+        "\n",
+        " \\\n",
+        "RUN x",
+        "COPY ",
+        "--from=b ",
+        ". /x",
+        "<<EOF",
+        "EOF\n",
+        "ENV A=",
+        "$A",
+        "${A:-b}",
+        "\"",
+        "'",
+        "CMD [\"a\"]",
+        "ENTRYPOINT x",
+        "EXPOSE 80/tcp",
+        "HEALTHCHECK --interval=3s CMD x",
+        "ARG V=1",
+        "WORKDIR ../x",
+        "# escape=`\n",
+        "`",
+        "LABEL a=b",
+        "USER u",
+        "VOLUME [\"/x\"]",
+        "SHELL [\"s\"]",
+        "STOPSIGNAL 9",
+        "ONBUILD RUN x",
+        "ä",
+        "{",
+        "}",
+    ];
+    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..30)
+        .prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut files = Memory::default();
+        files.0.insert("compose.yaml".into(), bytes);
+        let _ = spec::check::check(&options(), &files);
+    }
+
+    #[test]
+    fn any_text_is_answered(text in any::<String>()) {
+        let _ = findings(&text);
+    }
+
+    #[test]
+    fn anything_like_yaml_is_answered(text in yaml_like()) {
+        let files = Memory::default().with("compose.yaml", &text);
+        let _ = spec::check::check(&options(), &files);
+        if let Ok(loaded) = spec::load(&options(), &files) {
+            crate::life::same_after_writing(&loaded.app);
+        }
+    }
+
+    #[test]
+    fn any_dockerfile_is_answered(text in dockerfile_like()) {
+        if let Ok(file) = dockerfile::parse(&text, "Dockerfile".as_ref(), 0) {
+            let _ = dockerfile::final_stage(&file, None, &Default::default());
+        }
+    }
+
+    #[test]
+    fn any_text_is_no_dockerfile(text in any::<String>()) {
+        let _ = dockerfile::parse(&text, "Dockerfile".as_ref(), 0);
+    }
+}
