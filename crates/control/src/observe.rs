@@ -61,7 +61,7 @@ fn stranger(work: &mut Work, id: &InstanceId, reported: &Reported) {
             work.tell(Level::Warn, "instance-unknown", id, message);
         }
     } else if known.is_none_or(|r| r.is_leaving() && !r.phase.is_live()) {
-        work.ask_remove(id, reported.attempt);
+        work.ask_remove(id);
     }
 }
 
@@ -108,7 +108,7 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
         ReportedState::Exited(exit) if record.phase.is_live() => {
             supervise::ended(work, id, exit);
         }
-        ReportedState::Exited(_) if record.is_leaving() => work.ask_remove(id, record.attempt),
+        ReportedState::Exited(_) if record.is_leaving() => work.ask_remove(id),
         ReportedState::Exited(_) => {}
     }
 }

@@ -137,15 +137,13 @@ fn scale(work: &mut Work, view: &View) {
 }
 
 fn roll(work: &mut Work, view: &View, rollout: &Rollout) {
-    if rollout.gated {
-        return;
-    }
     let total = view.new.len() + view.old.len();
-    if rollout.paused.is_some() {
+    if rollout.gated || rollout.paused.is_some() {
+        // It stands still, but scaling down goes on. A paused one may have its surge.
+        let surge = if rollout.gated { 0 } else { batch(view) };
         let all: Vec<_> = view.old.iter().chain(&view.new).cloned().collect();
         let why = format!("scaled to {}", view.desired);
-        // A paused rollout may have its surge beside the old ones.
-        return drain(work, view, &all, total.saturating_sub(view.desired + batch(view)), &why);
+        return drain(work, view, &all, total.saturating_sub(view.desired + surge), &why);
     }
     if view.fallback() && rollout.kind != RolloutKind::Return && failed(work, view, rollout) {
         return;

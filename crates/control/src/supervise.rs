@@ -32,9 +32,11 @@ pub(crate) fn ended(work: &mut Work, id: &InstanceId, exit: &Exit) {
             });
             let message = format!("{id} {how} after it was asked to stop");
             work.tell(Level::Info, "instance-stopped", id, message);
-            work.ask_remove(id, record.attempt);
+            work.ask_remove(id);
         }
-        Some(Then::Restart) => again(work, &record, exit, "restarts because it was unhealthy"),
+        Some(Then::Restart) => {
+            again(work, &record, exit, "was stopped because it stayed unhealthy")
+        }
         None => by_policy(work, &record, exit),
     }
 }
@@ -168,8 +170,9 @@ pub(crate) fn unhealthy(work: &mut Work, service: &ServiceName) {
             continue;
         }
         let unhealthy_for = base::units::show_duration(work.now.since(since));
-        let why = format!("its health check has failed for {unhealthy_for}: restarting");
-        work.tell(Level::Warn, "instance-restarting", &record.id, format!("{}: {why}", record.id));
+        let why = format!("its health check has failed for {unhealthy_for}");
+        let message = format!("{} is restarted: {why}", record.id);
+        work.tell(Level::Warn, "instance-restarting", &record.id, message);
         work.leave(&record.id, Then::Restart, definition.stop_grace_period, &why);
         return;
     }

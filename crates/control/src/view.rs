@@ -103,18 +103,16 @@ pub fn instance(state: &State, record: &std::sync::Arc<InstanceRecord>) -> Insta
     let detail = seen.map(|r| why::detail(&r.detail)).unwrap_or_default();
     let why = match phase {
         Phase::Healthy => String::new(),
-        Phase::Unhealthy => format!("its health check fails{detail}"),
+        Phase::Unhealthy => format!("fails its health check{detail}"),
         Phase::Starting if state.live.unhealthy_since.contains_key(&record.id) => {
-            format!("has not been healthy yet: its health check fails{detail}")
+            format!("has not been healthy yet: it fails its health check{detail}")
         }
         Phase::Starting if record.started_at.is_some() => {
             format!("runs and is not healthy yet{detail}")
         }
         Phase::Starting => "is being started".to_owned(),
-        Phase::Draining if record.stop_at.is_some() => {
-            format!("{}; it was asked to stop", record.why)
-        }
-        Phase::Draining => format!("{}; it finishes what it has", record.why),
+        Phase::Draining if record.stop_at.is_some() => format!("was asked to stop: {}", record.why),
+        Phase::Draining => format!("finishes what it has and stops then: {}", record.why),
         Phase::Pending | Phase::Stopped | Phase::Failed => record.why.clone(),
     };
     InstanceView { record: record.clone(), phase, why }
@@ -194,7 +192,8 @@ fn rolling(state: &State, service: &ServiceRecord, healthy: usize) -> Option<(He
     }
     if rollout.gated {
         let wait = gate::waits_for(state, name)?;
-        return Some((Health::Updating, format!("release {goal} {}", wait.why)));
+        let word = if wait.hopeless { Health::Degraded } else { Health::Updating };
+        return Some((word, format!("release {goal} {}", wait.why)));
     }
     Some(match rollout.kind {
         RolloutKind::Restart => (Health::Updating, format!("{new} of {desired} restarted")),

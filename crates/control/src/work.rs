@@ -150,7 +150,7 @@ impl Work {
                     r.then = Some(Then::Remove);
                     r.why = why.to_owned();
                 });
-                self.ask_remove(id, record.attempt);
+                self.ask_remove(id);
             }
         }
     }
@@ -188,8 +188,10 @@ impl Work {
         asked
     }
 
-    /// Asks the agent to clear it away.
-    pub(crate) fn ask_remove(&mut self, id: &InstanceId, attempt: u32) {
+    /// Asks the agent to clear away whatever attempt of it has ended.
+    pub(crate) fn ask_remove(&mut self, id: &InstanceId) {
+        let seen = self.state.observed.as_ref().and_then(|seen| seen.instances.get(id));
+        let Some(attempt) = seen.map(|reported| reported.attempt) else { return };
         if self.ask(id, Wish::Remove, attempt, ASK_AGAIN_AFTER) {
             self.effect(Action::RemoveInstance { id: id.clone() });
         }
