@@ -24,6 +24,9 @@ mod routes;
 mod server;
 mod stream;
 
+#[cfg(test)]
+mod openapi;
+
 pub use config::{ConsoleConfig, Credentials};
 pub use engine::Engine;
 pub use server::{Listeners, serve};

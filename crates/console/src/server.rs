@@ -156,7 +156,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
+        // One more buffer may be read before its size is checked.
+        .max_buf_size(HEAD_BYTES_MAX / 2)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     // A connection that breaks ends its own task and concerns nobody else.

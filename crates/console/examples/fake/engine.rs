@@ -270,6 +270,7 @@ impl Service {
             .collect();
         match blueprint.name {
             "catalog" => {
+                instances.truncate(3);
                 instances[0].state = "draining";
                 for (slot, state) in [(5, "healthy"), (6, "healthy"), (7, "starting")] {
                     instances.push(instance(slot, blueprint.release + 1, state, "", 20));

@@ -64,7 +64,7 @@ pub(crate) const SERVICES: &[Blueprint] = &[
         p50_ms: 3.1,
         memory_mib: 64.0,
         health: Health::Updating,
-        why: "release 7 takes over: 2 of 4 instances are healthy",
+        why: "release 7 takes over: 2 of its 4 instances are healthy",
         ..plain("catalog", "build ./catalog", (8080, "http"))
     },
     Blueprint {

@@ -13,13 +13,13 @@ export const CHARTS = {
   traffic: { title: "Requests a second", show: rate, lines: { requests: ["requests", "--accent"], errors: ["errors", "--bad", [5, 4]] } },
   latency: { title: "Latency", show: millis, lines: { p50_ms: ["p50", "--accent"], p99_ms: ["p99", "--violet", [5, 4]] } },
   cpu: { title: "CPU cores", show: cores, lines: { cpu_cores: ["cores", "--accent"] } },
-  memory: { title: "Memory", show: bytes, lines: { memory_bytes: ["memory", "--accent"] } },
+  memory: { title: "Memory", show: bytes, steps: Array.from({ length: 45 }, (_, power) => 2 ** power), lines: { memory_bytes: ["memory", "--accent"] } },
 };
 const TABLE_ROWS = 24;
 
 /** One chart of a service over the last `seconds`. */
 export function Chart({ service, chart, seconds }) {
-  const { title, show, lines } = CHARTS[chart];
+  const { title, show, lines, steps } = CHARTS[chart];
   const [data, setData] = useState(null);
   const [failed, setFailed] = useState("");
   const [cursor, setCursor] = useState(null);
@@ -53,7 +53,7 @@ export function Chart({ service, chart, seconds }) {
   return html`<div class="chart"><div class="chart-head"><h3>${title}</h3>
       ${cursor !== null && data && html`<span class="quiet num">${time(data.start + at * data.step_seconds * 1e9)}</span>`}
       <div class="legend">${legend}</div></div>
-    <${Plot} data=${data} lines=${lines} show=${show} label=${sentence(title, data, lines, show, seconds)} onCursor=${setCursor} />
+    <${Plot} data=${data} lines=${lines} show=${show} steps=${steps} label=${sentence(title, data, lines, show, seconds)} onCursor=${setCursor} />
     ${failed && html`<p class="quiet">${failed}</p>`}
     <${Twin} title=${title} data=${data} lines=${lines} show=${show} /></div>`;
 }
@@ -69,7 +69,7 @@ function sentence(title, data, lines, show, seconds) {
   return `${title} over ${duration(seconds)}. ${each.join(". ")}`;
 }
 
-function Plot({ data, lines, show, label, onCursor }) {
+function Plot({ data, lines, show, steps, label, onCursor }) {
   const box = useRef(null);
   const plot = useRef(null);
   const fresh = useRef(null);
@@ -77,7 +77,7 @@ function Plot({ data, lines, show, label, onCursor }) {
   useEffect(() => {
     const build = () => {
       plot.current?.destroy();
-      plot.current = make(box.current, lines, show, onCursor);
+      plot.current = make(box.current, { lines, show, steps, onCursor });
       if (fresh.current) plot.current.setData(columns(fresh.current, lines));
     };
     const stop = themed(build);
@@ -106,7 +106,7 @@ const columns = (data, lines) => {
   return [Array.from({ length: count }, (_, i) => start + i * data.step_seconds), ...names.map(values)];
 };
 
-function make(box, lines, show, onCursor) {
+function make(box, { lines, show, steps, onCursor }) {
   const axis = colour("--ink-3");
   const grid = { stroke: colour("--line"), width: 1 };
   const font = "11.5px system-ui, sans-serif";
@@ -124,7 +124,7 @@ function make(box, lines, show, onCursor) {
     scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.12 : 1] } },
     axes: [
       { stroke: axis, grid: { show: false }, ticks, font, size: 26, space: 70, values: clock },
-      { stroke: axis, grid, ticks, font, size: 58, space: 34, values: (_, splits) => splits.map(show) },
+      { stroke: axis, grid, ticks, font, size: 62, space: 30, incrs: steps, values: (_, splits) => splits.map(show) },
     ],
     series: [{}, ...series],
   }, [[], ...series.map(() => [])], box);

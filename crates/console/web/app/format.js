@@ -21,6 +21,7 @@ export function rate(value) {
 export function percent(share) {
   if (!known(share)) return NONE;
   if (share >= 1) return "100 %";
+  if (share <= 0) return "0 %";
   const floored = Math.floor(share * 1000) / 10;
   return `${floored.toFixed(1)} %`;
 }
@@ -28,6 +29,7 @@ export function percent(share) {
 /** Milliseconds: `0.21 ms`, `3.1 ms`, `57 ms`, `1.2 s`. */
 export function millis(value) {
   if (!known(value)) return NONE;
+  if (value === 0) return "0 ms";
   if (value < 0.995) return `${value.toFixed(2)} ms`;
   if (value < 9.95) return `${value.toFixed(1)} ms`;
   if (value < 999.5) return `${value.toFixed(0)} ms`;
@@ -37,6 +39,7 @@ export function millis(value) {
 /** CPU cores: `0.11`. */
 export function cores(value) {
   if (!known(value)) return NONE;
+  if (value === 0) return "0";
   return value < 9.995 ? value.toFixed(2) : value.toFixed(1);
 }
 

@@ -1,11 +1,13 @@
 // Where the nodes of the map stand: left to right by call depth. Pure.
 //
-// Layers by longest path (cycles are cut at the edge that closes them), callers without callers
-// pulled right beside what they call, order within a layer by the mean of the neighbours, and
+// Layers by longest path (cycles are cut at the edge that closes them), callers that nobody calls
+// beside what they share with others, order within a layer by the mean of the neighbours, and
 // heights settled by a few passes. Edges over several layers get a way-point in each.
 
-export const NODE = { width: 168, height: 58 };
-const GAP = { x: 104, y: 20 };
+export const NODE = { width: 152, height: 56 };
+/** The node of clients outside the app has the empty id and is narrower. */
+export const OUTSIDE_WIDTH = 84;
+const GAP = { x: 98, y: 20 };
 const PASSES = 12;
 
 /** `nodes`: ids. `edges`: `{from, to}`. Returns `{width, height, at: Map(id → {x, y}), ways}`. */
@@ -65,15 +67,17 @@ export function layout(nodes, edges) {
 
   const top = Math.min(...nodes.map((id) => y.get(id) - NODE.height / 2), Infinity);
   const bottom = Math.max(...nodes.map((id) => y.get(id) + NODE.height / 2), -Infinity);
-  const point = (id, column) =>
-    ({ x: column * (NODE.width + GAP.x) + NODE.width / 2, y: y.get(id) - top });
+  // A column of clients alone is as narrow as they are.
+  const widths = columns.map((column) => column.every((id) => id === "" || thin.has(id)) ? OUTSIDE_WIDTH : NODE.width);
+  const lefts = widths.map((_, column) => widths.slice(0, column).reduce((sum, one) => sum + one + GAP.x, 0));
+  const point = (id, column) => ({ x: lefts[column] + widths[column] / 2, y: y.get(id) - top });
   const at = new Map(nodes.map((id) => [id, point(id, layer.get(id))]));
   const through = new Map();
   for (const [edge, steps] of ways) {
     const from = layer.get(edge.from);
     through.set(edge, steps.map((id, index) => point(id, from + 1 + index)));
   }
-  const width = Math.max(0, columns.length * (NODE.width + GAP.x) - GAP.x);
+  const width = columns.length > 0 ? lefts.at(-1) + widths.at(-1) : 0;
   return { width, height: Math.max(0, bottom - top), at, ways: through };
 }
 
@@ -110,7 +114,22 @@ function cutCycles(nodes, edges) {
 
 /** The column of each node. `edges` have no cycle. */
 function layers(nodes, edges) {
-  const layer = new Map(nodes.map((id) => [id, 0]));
+  const base = new Map(nodes.map((id) => [id, 0]));
+  const first = longest(base, edges);
+  const called = new Set(edges.map((edge) => edge.to));
+  for (const id of nodes) {
+    if (id === "" || called.has(id)) continue;
+    const targets = edges.filter((edge) => edge.from === id).map((edge) => edge.to);
+    const shared = targets.filter((to) => edges.some((edge) => edge.to === to && edge.from !== id));
+    const beside = (shared.length > 0 ? shared : targets).map((to) => first.get(to) - 1);
+    if (beside.length > 0) base.set(id, Math.max(0, Math.min(...beside)));
+  }
+  return longest(base, edges);
+}
+
+/** Each node right of all its callers, and no further left than `base`. */
+function longest(base, edges) {
+  const layer = new Map(base);
   let moved = true;
   while (moved) {
     moved = false;
@@ -120,11 +139,6 @@ function layers(nodes, edges) {
         moved = true;
       }
     }
-  }
-  const called = new Set(edges.map((edge) => edge.to));
-  for (const id of nodes) {
-    const targets = edges.filter((edge) => edge.from === id).map((edge) => layer.get(edge.to));
-    if (id !== "" && !called.has(id) && targets.length > 0) layer.set(id, Math.min(...targets) - 1);
   }
   return layer;
 }

@@ -1,7 +1,7 @@
 // The map: who calls whom. Widths are rates, colours and words are health.
 
 import { html } from "./lib.js";
-import { NODE, layout } from "./layout.js";
+import { NODE, OUTSIDE_WIDTH, layout } from "./layout.js";
 import { millis, percent, rate } from "./format.js";
 import { serviceHref } from "./router.js";
 import { Shape, tone } from "./ui.js";
@@ -15,14 +15,15 @@ function laidOut(nodes, edges) {
   if (last.key !== key) {
     const value = layout(nodes, edges);
     // Edges are new objects at each update; places are found by their ends.
-    value.ways = new Map([...value.ways].map(([edge, way]) => [`${edge.from} ${edge.to}`, way]));
+    value.ways = new Map([...value.ways].map(([edge, way]) => [`${edge.from}>${edge.to}`, way]));
+    value.ports = ports(edges, value.at);
     last = { key, value };
   }
   return last.value;
 }
 
 /** The map of an overview. */
-export function Map_({ overview }) {
+export function CallMap({ overview }) {
   const services = new Map(overview.services.map((service) => [service.name, service]));
   const edges = overview.calls
     .filter((call) => services.has(call.service) && (call.caller === null || services.has(call.caller)))
@@ -31,17 +32,18 @@ export function Map_({ overview }) {
   const linked = new Set(edges.flatMap((edge) => [edge.from, edge.to]));
   const nodes = [...linked].sort();
   const alone = overview.services.filter((service) => !linked.has(service.name));
-  const { width, height, at, ways } = laidOut(nodes, edges);
+  const { width, height, at, ways, ports } = laidOut(nodes, edges);
+  const of = (edge) => `${edge.from}>${edge.to}`;
   const busiest = Math.max(1, ...edges.map((edge) => edge.traffic.requests_per_second));
   return html`
     <div class="map-scroll" tabindex="0" role="region" aria-label="Map of calls, scrolls sideways">
       ${nodes.length > 0 && html`
-        <svg class="map" width=${width + 2 * MARGIN} height=${height + 2 * MARGIN}
+        <svg class="map" style=${{ maxWidth: `${width + 2 * MARGIN}px`, minWidth: `${Math.min(width, width * 0.72)}px` }}
           viewBox="${-MARGIN} ${-MARGIN} ${width + 2 * MARGIN} ${height + 2 * MARGIN}">
-          <g class="edges" aria-hidden="true">${edges.map((edge) => html`<${Edge} key=${`${edge.from}>${edge.to}`}
-            edge=${edge} at=${at} way=${ways.get(`${edge.from} ${edge.to}`)} busiest=${busiest} />`)}</g>
-          <g class="labels" aria-hidden="true">${edges.map((edge) => html`<${Label} key=${`${edge.from}>${edge.to}`}
-            edge=${edge} at=${at} way=${ways.get(`${edge.from} ${edge.to}`)} />`)}</g>
+          <g class="edges" aria-hidden="true">${edges.map((edge) => html`<${Edge} key=${of(edge)}
+            edge=${edge} at=${at} way=${ways.get(of(edge))} port=${ports.get(of(edge))} busiest=${busiest} />`)}</g>
+          <g class="labels" aria-hidden="true">${edges.map((edge) => html`<${Label} key=${of(edge)}
+            edge=${edge} at=${at} port=${ports.get(of(edge))} />`)}</g>
           ${nodes.map((id) => id === ""
             ? html`<${Outside} key="" at=${at.get("")} />`
             : html`<${Node} key=${id} service=${services.get(id)} at=${at.get(id)} />`)}
@@ -68,17 +70,32 @@ function Node({ service, at }) {
 }
 
 const Outside = ({ at }) => html`<g class="outside" transform="translate(${at.x} ${at.y})">
-  <rect x=${NODE.width / 2 - 84} y="-17" width="84" height="34" rx="17" />
-  <text x=${NODE.width / 2 - 42} y="4.5" text-anchor="middle">clients</text></g>`;
+  <rect x=${-OUTSIDE_WIDTH / 2} y="-17" width=${OUTSIDE_WIDTH} height="34" rx="17" />
+  <text y="4.5" text-anchor="middle">clients</text></g>`;
 
-/** The corners of an edge, from its caller's right side to its target's left. */
-function corners({ from, to }, at, way) {
-  const [a, b] = [at.get(from), at.get(to)];
-  return [{ x: a.x + NODE.width / 2, y: a.y }, ...way, { x: b.x - NODE.width / 2, y: b.y }];
+/** Where each edge enters its callee, from its middle down: apart, in the order of the callers. */
+function ports(edges, at) {
+  const found = new Map();
+  for (const id of new Set(edges.map((edge) => edge.to))) {
+    const into = edges.filter((edge) => edge.to === id)
+      .sort((a, b) => at.get(a.from).y - at.get(b.from).y);
+    const apart = Math.min(18, (NODE.height - 20) / Math.max(1, into.length - 1));
+    into.forEach((edge, index) => {
+      found.set(`${edge.from}>${edge.to}`, { down: (index - (into.length - 1) / 2) * apart, index, of: into.length });
+    });
+  }
+  return found;
 }
 
-function Edge({ edge, at, way, busiest }) {
-  const points = corners(edge, at, way);
+/** The corners of an edge, from its caller's right side to its port on the callee's left. */
+function corners({ from, to }, at, way, port) {
+  const [a, b] = [at.get(from), at.get(to)];
+  const half = from === "" ? OUTSIDE_WIDTH / 2 : NODE.width / 2;
+  return [{ x: a.x + half, y: a.y }, ...way, { x: b.x - NODE.width / 2, y: b.y + port.down }];
+}
+
+function Edge({ edge, at, way, port, busiest }) {
+  const points = corners(edge, at, way, port);
   const { requests_per_second: perSecond, success } = edge.traffic;
   let path = `M${points[0].x} ${points[0].y}`;
   points.slice(1).forEach((point, index) => {
@@ -97,16 +114,16 @@ function Edge({ edge, at, way, busiest }) {
     stroke-width=${width.toFixed(2)} />`;
 }
 
-/** The label stands in the last gap before the target, where edges have parted. */
-function Label({ edge, at, way }) {
-  const points = corners(edge, at, way);
-  const [before, end] = points.slice(-2);
+/** The label lies on the end of its edge, above it; the lowest of several lies below its own. */
+function Label({ edge, at, port }) {
   const { success, p99_ms: p99, requests_per_second: perSecond } = edge.traffic;
-  if (perSecond === 0 || end.x <= before.x) return null;
-  const x = end.x - 9;
-  const y = end.y + Math.max(-9, Math.min(9, (before.y - end.y) * 0.25)) + 3.5;
-  const share = success !== null && success < 0.9995 ? `${percent(success)}` : "";
-  const slow = share && success === 0 ? "" : millis(p99);
+  const end = at.get(edge.to);
+  if (perSecond === 0 || end.x <= at.get(edge.from).x) return null;
+  const below = port.of > 1 && port.index === port.of - 1;
+  const x = end.x - NODE.width / 2 - 6;
+  const y = end.y + port.down + (below ? 13 : -6);
+  const share = success !== null && success < 0.9995 ? percent(success) : "";
+  const slow = success === 0 ? "" : millis(p99);
   const text = [share, slow].filter(Boolean).join(" · ");
   return html`<text class="edge-label ${edgeTone(success)}" x=${x} y=${y} text-anchor="end">${text}</text>`;
 }

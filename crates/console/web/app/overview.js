@@ -3,7 +3,7 @@
 import { html } from "./lib.js";
 import { ago, bytes, cores, millis, percent, plural, rate } from "./format.js";
 import { overview } from "./live.js";
-import { Map_ } from "./map.js";
+import { CallMap } from "./map.js";
 import { amend, place, serviceHref } from "./router.js";
 import { Blocks, Card, CopyCommand, Empty, Figure, Shape, Status, urgency } from "./ui.js";
 
@@ -21,7 +21,7 @@ export function Overview() {
   return html`<${Head} title=${status.app ?? "Overview"} command="ms ps" />
     <${Wrong} services=${services} />
     <${Figures} view=${view} />
-    <${Card} title="Who calls whom" note="last ten seconds; labels at the callee: success below 100 %, p99"><${Map_} overview=${view} /><//>
+    <${Card} title="Who calls whom" note="last ten seconds; labels at the callee: success below 100 %, p99"><${CallMap} overview=${view} /><//>
     <${Services} services=${services} />
     <${Calls} calls=${view.calls} />`;
 }

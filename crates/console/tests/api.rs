@@ -1,0 +1,299 @@
+//! The server and its client over real sockets, with the made-up engine behind them.
+
+#[path = "../examples/fake/engine.rs"]
+mod engine;
+#[path = "../examples/fake/model.rs"]
+mod model;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use console::client::{Client, ClientError};
+use console::wire::{ChartQuery, Command, Health, LiveBody, LogQuery};
+use console::{ConsoleConfig, Credentials, Listeners};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long anything may take before the test has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Console {
+    address: SocketAddr,
+    client: Client,
+    engine: Arc<engine::FakeEngine>,
+    stop: watch::Sender<bool>,
+    serving: JoinSet<Result<(), base::Problem>>,
+    _folder: tempfile::TempDir,
+}
+
+async fn start(config: ConsoleConfig) -> Console {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("engine.sock");
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let unix = UnixListener::bind(&socket).unwrap();
+    let engine = Arc::new(engine::FakeEngine::new(false));
+    let (stop, stopped) = watch::channel(false);
+    let listeners = Listeners { tcp: vec![tcp], unix: vec![unix] };
+    let mut serving = JoinSet::new();
+    serving.spawn(console::serve(config, listeners, engine.clone(), stopped));
+    Console { address, client: Client::new(socket), engine, stop, serving, _folder: folder }
+}
+
+impl Console {
+    /// Sends bytes over TCP and reads until the server closes.
+    async fn raw(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // The server may refuse, and close, before all of it is written.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        let _ = read.expect("the server answers");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn get(&self, path: &str, headers: &str) -> String {
+        let host = self.address;
+        self.raw(&format!(
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n"
+        ))
+        .await
+    }
+
+    async fn post(&self, body: &str, headers: &str) -> String {
+        let (host, length) = (self.address, body.len());
+        self.raw(&format!(
+            "POST /api/commands HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
+             content-length: {length}\r\n{headers}\r\n{body}"
+        ))
+        .await
+    }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+}
+
+fn code(error: ClientError) -> String {
+    match error {
+        ClientError::Refused(problem) => problem.code,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn the_client_reads_everything_that_the_server_writes() {
+    let console = start(ConsoleConfig::default()).await;
+    let client = &console.client;
+    assert_eq!(client.status().await.unwrap().app.as_deref(), Some("shop"));
+    let overview = client.overview().await.unwrap();
+    assert!(overview.services.len() > 10 && !overview.calls.is_empty());
+    let detail = client.service("payments").await.unwrap();
+    assert_eq!(detail.service.health, Health::Degraded);
+    assert_eq!(code(client.service("nope/../x").await.unwrap_err()), "not-found");
+    let newest = client.events(0, 3).await.unwrap();
+    assert_eq!(newest.len(), 3);
+    assert_eq!(client.events(newest[0].seq, 10).await.unwrap(), newest[1..]);
+    let query =
+        ChartQuery { service: detail.service.name.into(), chart: "cpu".into(), seconds: Some(60) };
+    assert_eq!(client.chart(&query).await.unwrap().lines[0].values.len(), 61);
+    let odd = ChartQuery { chart: "mood".into(), ..query };
+    assert_eq!(code(client.chart(&odd).await.unwrap_err()), "bad-query");
+    let query = LogQuery {
+        services: vec!["web".into()],
+        grep: Some("GET /products/".into()),
+        limit: Some(5),
+        ..LogQuery::default()
+    };
+    let page = client.logs(&query).await.unwrap();
+    assert!(page.more && page.lines.len() == 5);
+    assert!(page.lines.iter().all(|line| line.text.contains("GET /products/")));
+    assert!(client.metrics().await.unwrap().contains("ms_up 1"));
+}
+
+#[tokio::test]
+async fn commands_reach_the_engine_and_refusals_come_back() {
+    let console = start(ConsoleConfig::default()).await;
+    let web = "web".parse().unwrap();
+    let scale = Command::Scale { service: web, replicas: 5 };
+    let accepted = console.client.command(&scale).await.unwrap();
+    assert_eq!(accepted.changed, ["web".parse().unwrap()]);
+    assert_eq!(console.client.service("web").await.unwrap().service.desired, 5);
+    let unknown = Command::Stop { services: vec!["nope".into()] };
+    assert_eq!(code(console.client.command(&unknown).await.unwrap_err()), "not-found");
+}
+
+#[tokio::test]
+async fn followed_logs_have_no_gap_and_no_repeat() {
+    let console = start(ConsoleConfig::default()).await;
+    let query = LogQuery { limit: Some(50), ..LogQuery::default() };
+    let mut stream = console.client.follow_logs(&query).await.unwrap();
+    let mut lines = Vec::new();
+    while lines.len() < 80 {
+        if lines.len() == 50 {
+            // All that was there has been read; what comes now is followed.
+            (0..40).for_each(|_| console.engine.tick());
+        }
+        let next = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap();
+        lines.push(next.unwrap().unwrap());
+    }
+    let newest = LogQuery { limit: Some(10_000), ..LogQuery::default() };
+    let page = console.client.logs(&newest).await.unwrap().lines;
+    let from = page.iter().position(|line| *line == lines[0]).unwrap();
+    assert_eq!(lines, page[from..from + lines.len()]);
+}
+
+#[tokio::test]
+async fn a_change_is_pushed_with_its_events() {
+    let console = start(ConsoleConfig::default()).await;
+    let mut live = console.client.live(&["service:web", "events"]).await.unwrap();
+    let mut next = async || {
+        let message = tokio::time::timeout(PATIENCE, live.next()).await.unwrap();
+        message.unwrap().unwrap().body
+    };
+    let LiveBody::Service(Some(before)) = next().await else { panic!("the service comes first") };
+    assert_eq!(before.service.desired, 2);
+    let LiveBody::Events(first) = next().await else { panic!("then the events") };
+    assert!(first.fresh);
+    let scale = Command::Scale { service: "web".parse().unwrap(), replicas: 4 };
+    console.client.command(&scale).await.unwrap();
+    let (mut desired, mut told) = (2, String::new());
+    while desired != 4 || told.is_empty() {
+        match next().await {
+            LiveBody::Service(detail) => desired = detail.unwrap().service.desired,
+            LiveBody::Events(since) => {
+                assert!(!since.fresh);
+                assert_eq!(since.events[0].seq, first.events.last().unwrap().seq + 1);
+                told.clone_from(&since.events[0].kind);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, "service-scaled");
+}
+
+#[tokio::test]
+async fn events_resume_where_the_client_was_and_start_over_with_another_engine() {
+    let console = start(ConsoleConfig::default()).await;
+    let newest = console.client.events(0, 3).await.unwrap();
+    for (after, fresh, first) in [(newest[0].seq, false, newest[1].seq), (1_000_000, true, 1)] {
+        let host = console.address;
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        let head = format!(
+            "GET /api/live?topics=events HTTP/1.1\r\nhost: {host}\r\nlast-event-id: {after}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        while !text.contains("data: {") || !text.ends_with("\n\n\r\n") {
+            let mut buffer = [0; 4096];
+            let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
+            let read = read.expect("the stream goes on").unwrap();
+            text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        assert!(text.contains("text/event-stream"), "{text}");
+        assert!(text.contains(&format!("\"fresh\":{fresh}")), "{text}");
+        assert!(text.contains(&format!("[{{\"seq\":{first},")), "{text}");
+        assert!(text.contains(&format!("id: {}\n", newest[2].seq)), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn strangers_are_refused_over_tcp() {
+    let console = start(ConsoleConfig::default()).await;
+    assert_eq!(status(&console.get("/api/status", "").await), 200);
+    let rebound = "GET /api/status HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
+    assert_eq!(status(&console.raw(rebound).await), 403);
+    let stop = r#"{"command":"stop","services":["web"]}"#;
+    let json = "content-type: application/json\r\n";
+    let crossed = format!("{json}origin: http://127.0.0.1:1\r\n");
+    assert_eq!(status(&console.post(stop, &crossed).await), 403);
+    assert_eq!(status(&console.post(stop, "content-type: text/plain\r\n").await), 415);
+    assert_eq!(status(&console.post(stop, "").await), 415);
+    assert_eq!(console.client.service("web").await.unwrap().service.health, Health::Healthy);
+    let own = format!("{json}origin: http://{}\r\n", console.address);
+    assert_eq!(status(&console.post(stop, &own).await), 200);
+    assert_eq!(console.client.service("web").await.unwrap().service.health, Health::Stopped);
+}
+
+#[tokio::test]
+async fn what_is_odd_or_too_large_is_refused_and_nothing_breaks() {
+    let console = start(ConsoleConfig::default()).await;
+    let json = "content-type: application/json\r\n";
+    for (body, expected) in [
+        ("", 400),
+        ("{", 400),
+        (r#"{"command":"dance"}"#, 400),
+        (r#"{"command":"scale","service":"-","replicas":1}"#, 400),
+        (r#"{"command":"scale","service":"web","replicas":-1}"#, 400),
+        (&"[".repeat(100_000), 400),
+        (&" ".repeat((4 << 20) + 1), 413),
+    ] {
+        let answer = console.post(body, json).await;
+        let start: String = body.chars().take(60).collect();
+        assert_eq!(status(&answer), expected, "{start}: {answer}");
+    }
+    for (path, expected) in [
+        ("/api/events?limit=x", 400),
+        ("/api/events?limt=1", 400),
+        ("/api/logs?grep=%ff", 400),
+        ("/api/live?topics=moon", 400),
+        (&format!("/api/live?topics={}", vec!["overview"; 65].join(",")), 400),
+        ("/api/chart", 400),
+        ("/api/nothing", 404),
+        ("/api/commands", 405),
+        ("/app/nothing.js", 404),
+        ("/any/page", 200),
+        ("/healthz", 200),
+    ] {
+        assert_eq!(status(&console.get(path, "").await), expected, "{path}");
+    }
+    let long = format!("x-long: {}\r\n", "x".repeat(100_000));
+    assert_eq!(status(&console.get("/healthz", &long).await), 431);
+    let many = "x: y\r\n".repeat(100);
+    assert_eq!(status(&console.get("/healthz", &many).await), 431);
+    assert!(console.client.status().await.is_ok(), "it goes on");
+}
+
+#[tokio::test]
+async fn wider_than_loopback_needs_credentials() {
+    let wide = || async {
+        let tcp = vec![TcpListener::bind("0.0.0.0:0").await.unwrap()];
+        Listeners { tcp, unix: Vec::new() }
+    };
+    let engine = Arc::new(engine::FakeEngine::new(true));
+    let (stop, stopped) = watch::channel(true);
+    let bare = ConsoleConfig::default();
+    let refused = console::serve(bare, wide().await, engine.clone(), stopped.clone()).await;
+    assert_eq!(refused.unwrap_err().code, "console-exposed");
+    let credentials = Some(Credentials { user: "ada".into(), secret: "s3cret".into() });
+    let config = ConsoleConfig { credentials, ..ConsoleConfig::default() };
+    assert!(console::serve(config.clone(), wide().await, engine, stopped).await.is_ok());
+    drop(stop);
+
+    let console = start(config).await;
+    let answer = console.get("/", "").await;
+    assert_eq!(status(&answer), 401);
+    assert!(answer.to_lowercase().contains("www-authenticate: basic"), "{answer}");
+    let login = "authorization: Bearer s3cret\r\n";
+    assert_eq!(status(&console.get("/api/status", login).await), 200);
+    assert_eq!(status(&console.get("/healthz", "").await), 200);
+    assert!(console.client.status().await.is_ok(), "the socket is trusted");
+}
+
+#[tokio::test]
+async fn shutdown_ends_streams_and_frees_the_port() {
+    let mut console = start(ConsoleConfig::default()).await;
+    let mut live = console.client.live(&["overview"]).await.unwrap();
+    assert!(live.next().await.unwrap().is_ok());
+    console.stop.send(true).unwrap();
+    let ended = async { while let Some(Ok(_)) = live.next().await {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the stream ends");
+    let served = tokio::time::timeout(PATIENCE, console.serving.join_next()).await;
+    assert!(served.unwrap().unwrap().unwrap().is_ok());
+    assert!(TcpListener::bind(console.address).await.is_ok());
+    let gone = console.client.status().await.unwrap_err();
+    assert!(matches!(gone, ClientError::Unreachable { .. }), "{gone}");
+}
