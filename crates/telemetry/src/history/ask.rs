@@ -34,8 +34,8 @@ impl Steps {
     fn plan(query: &Query, series: usize, last: u32) -> Steps {
         let seconds = |at: UnixNanos| u32::try_from(at.secs()).unwrap_or(u32::MAX - 900);
         let since = seconds(query.since);
-        let until =
-            seconds(query.until).saturating_add(u32::from(query.until.0 % 1_000_000_000 > 0));
+        let until = seconds(query.until)
+            .saturating_add(u32::from(!query.until.0.is_multiple_of(1_000_000_000)));
         let span = until.saturating_sub(since).max(1);
         let age = last.max(until).saturating_sub(since);
         let kept = match query.show {
@@ -163,9 +163,14 @@ impl Recorder {
         };
         self.kept_values(level, series, from, &mut add);
         // Not closed yet, and so not among those kept.
-        for finer in 0..level {
-            add(self.slots[finer].saturating_mul(TIERS[finer].0), &series.cells[finer].values);
+        for (cell, second) in series.cells.iter().zip(self.open_seconds()).take(level) {
+            add(second, &cell.values);
         }
+    }
+
+    /// Where the step of each tier began that is being added up.
+    fn open_seconds(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().zip(TIERS).map(|(slot, (step, ..))| slot.saturating_mul(step))
     }
 
     fn kept_values(
@@ -263,8 +268,7 @@ impl Recorder {
         // What is being added up is not on disk yet.
         for at in self.select(&query.family, &query.labels).into_iter().chain([HEARTBEAT]) {
             let series = &self.series[at];
-            for (finer, cell) in series.cells.iter().enumerate().take(level + 1) {
-                let second = self.slots[finer].saturating_mul(TIERS[finer].0);
+            for (cell, second) in series.cells.iter().zip(self.open_seconds()).take(level + 1) {
                 if second < end
                     && let Some(at_step) = steps.at(second)
                 {

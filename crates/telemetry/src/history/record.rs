@@ -144,18 +144,15 @@ impl Recorder {
 
     /// Learns which series there are.
     fn list(&mut self, registry: &Registry) {
-        let mut alive = HashSet::from([HEARTBEAT]);
         self.sources.clear();
         self.refused = 0;
-        for series in registry.series() {
-            let kind = match &series.handle {
-                Handle::Counter(_) => Kind::Counter,
-                Handle::Gauge(_) => Kind::Gauge,
-                Handle::Histogram(_) => Kind::Histogram,
-            };
-            let label = |(name, value): (&str, String)| (name.to_owned(), value);
-            let labels = series.labels.into_iter().map(label).collect();
-            let key = Key { family: series.family.to_owned(), labels };
+        let listed: Vec<_> = registry.series().into_iter().map(listed).collect();
+        let known = listed.iter().filter_map(|(key, ..)| self.by_key.get(key).copied());
+        let alive: HashSet<usize> = known.chain([HEARTBEAT]).collect();
+        for (at, series) in self.series.iter_mut().enumerate() {
+            series.alive &= alive.contains(&at);
+        }
+        for (key, kind, handle) in listed {
             let known = self.by_key.get(&key).copied();
             let Some(at) = known.or_else(|| self.admit(key, kind, &alive)) else {
                 self.refused += 1;
@@ -163,6 +160,7 @@ impl Recorder {
             };
             let entry = &mut self.series[at];
             if entry.kind != kind {
+                self.refused += 1;
                 continue;
             }
             if !entry.alive {
@@ -172,11 +170,7 @@ impl Recorder {
                 entry.shown = Shown::default();
                 entry.shown.total = (self.last > 0).then_some(0);
             }
-            alive.insert(at);
-            self.sources.push((at, series.handle));
-        }
-        for (at, series) in self.series.iter_mut().enumerate() {
-            series.alive = alive.contains(&at);
+            self.sources.push((at, handle));
         }
     }
 
@@ -301,6 +295,17 @@ impl Recorder {
             self.evicted += 1;
         }
     }
+}
+
+fn listed(series: base::metrics::Series) -> (Key, Kind, Handle) {
+    let kind = match &series.handle {
+        Handle::Counter(_) => Kind::Counter,
+        Handle::Gauge(_) => Kind::Gauge,
+        Handle::Histogram(_) => Kind::Histogram,
+    };
+    let labels = series.labels.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let key = Key { family: series.family.to_owned(), labels: labels.collect() };
+    (key, kind, series.handle)
 }
 
 impl Series {

@@ -331,15 +331,15 @@ fn frames(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn crc32c(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
-        let mut at = 0;
+        let (mut at, mut index) = (0, 0u32);
         while at < 256 {
-            let (mut value, mut bit) = (at as u32, 0);
+            let (mut value, mut bit) = (index, 0);
             while bit < 8 {
                 value = (value >> 1) ^ if value & 1 == 1 { 0x82f6_3b78 } else { 0 };
                 bit += 1;
             }
             table[at] = value;
-            at += 1;
+            (at, index) = (at + 1, index + 1);
         }
         table
     };

@@ -108,7 +108,8 @@ impl FieldMatch {
         let found = direct.or_else(|| self.name.split('.').try_fold(&line, |at, key| at.get(key)));
         match found {
             Some(Value::String(value)) => value.contains(&self.value),
-            Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string() == self.value,
+            Some(Value::Number(value)) => value.to_string() == self.value,
+            Some(Value::Bool(value)) => self.value.parse() == Ok(*value),
             _ => false,
         }
     }
