@@ -73,7 +73,8 @@ pub(crate) fn completion(shell: clap_complete::Shell, out: &mut Out) -> Outcome 
     let mut script = Vec::new();
     let all = Cli::command();
     let visible = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-    let mut shown = clap::Command::new("ms").args(all.get_arguments().cloned()).subcommands(visible);
+    let mut shown =
+        clap::Command::new("ms").args(all.get_arguments().cloned()).subcommands(visible);
     clap_complete::generate(shell, &mut shown, "ms", &mut script);
     script.write_all(services_of(shell).as_bytes())?;
     out.text(&String::from_utf8_lossy(&script))?;

@@ -63,26 +63,25 @@ pub(crate) fn load(
 ) -> Outcome<App> {
     match read(here, shared, files, services) {
         Ok((app, findings)) => {
-            show(here, &findings, out)?;
+            show(&findings, out)?;
             Ok(app)
         }
         Err(findings) => {
             let (errors, rest): (Vec<_>, Vec<_>) =
                 findings.into_iter().partition(|f| f.severity == Severity::Error);
-            show(here, &rest, out)?;
-            let problems = errors.into_iter().map(|f| named_from(here, f).problem).collect();
+            show(&rest, out)?;
+            let problems = errors.into_iter().map(|f| f.problem).collect();
             Err(Stop::Failed { exit: USAGE, problems })
         }
     }
 }
 
 /// Shows warnings and notes; with `-q` none of them.
-fn show(here: &Here, findings: &[Finding], out: &mut Out) -> Outcome<()> {
+fn show(findings: &[Finding], out: &mut Out) -> Outcome<()> {
     if out.mode.quiet {
         return Ok(());
     }
     for finding in findings {
-        let finding = named_from(here, finding.clone());
         let (label, style) = label(finding.severity);
         out.problem(label, style, &finding.problem)?;
     }
@@ -96,14 +95,4 @@ pub(crate) fn label(severity: Severity) -> (&'static str, Style) {
         Severity::Warning => ("warning", Style::Yellow),
         Severity::Note => ("note", Style::Cyan),
     }
-}
-
-/// The finding with its file named from the current folder, as the person would.
-pub(crate) fn named_from(here: &Here, mut finding: Finding) -> Finding {
-    if let Some(place) = &mut finding.problem.place
-        && let Ok(relative) = place.file.strip_prefix(&here.folder)
-    {
-        place.file = relative.to_owned();
-    }
-    finding
 }

@@ -39,8 +39,7 @@ pub(crate) fn check(check: &Check, shared: &Shared, here: &Here, out: &mut Out) 
     let mut findings = super::compose::check(here, shared, &files);
     findings.sort_by_key(|finding| finding.severity);
     findings.dedup();
-    let findings: Vec<Finding> =
-        findings.into_iter().map(|finding| super::compose::named_from(here, finding)).collect();
+    findings.iter_mut().for_each(|finding| finding.problem = out.named(&finding.problem));
     let of = |severity| findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
     let failed = errors > 0 || (check.strict && warnings > 0);

@@ -21,6 +21,8 @@ mod plan;
 mod progress;
 mod project;
 mod ps;
+#[cfg(test)]
+mod session;
 mod settle;
 mod show;
 mod status;
@@ -53,7 +55,13 @@ pub(crate) fn run(arguments: Vec<OsString>) -> i32 {
         Err(error) => return usage(&arguments, &error),
     };
     let mut out = Out::new(cli.shared.color, cli.shared.json, cli.shared.quiet);
-    match dispatch(&cli, &mut out) {
+    let outcome = dispatch(&cli, &mut out);
+    end(outcome, &mut out)
+}
+
+/// Says why a command ended early, if it did; the exit code.
+fn end(outcome: Outcome, out: &mut Out) -> i32 {
+    match outcome {
         Ok(code) => code,
         Err(stop) => {
             out.stop(&stop);

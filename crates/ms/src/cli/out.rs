@@ -5,6 +5,7 @@
 //! nothing but JSON.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
 use base::Problem;
 use serde::Serialize;
@@ -83,6 +84,8 @@ pub(crate) struct Mode {
 pub(crate) struct Out {
     out: Box<dyn Write>,
     err: Box<dyn Write>,
+    /// Files below this folder are named from it.
+    folder: PathBuf,
     /// How to write.
     pub(crate) mode: Mode,
 }
@@ -101,13 +104,31 @@ impl Out {
             terminal_err: err.is_terminal() && !env.dumb,
             width: super::terminal::width().filter(|_| out.is_terminal()),
         };
-        Out { out: Box::new(io::BufWriter::new(out)), err: Box::new(err), mode }
+        let folder = std::env::current_dir().unwrap_or_default();
+        Out { out: Box::new(io::BufWriter::new(out)), err: Box::new(err), folder, mode }
     }
 
     /// Streams of a test.
     #[cfg(test)]
     pub(crate) fn fake(out: Box<dyn Write>, err: Box<dyn Write>, mode: Mode) -> Out {
-        Out { out, err, mode }
+        Out { out, err, folder: PathBuf::new(), mode }
+    }
+
+    /// Names files as seen from this folder.
+    #[cfg(test)]
+    pub(crate) fn set_folder(&mut self, folder: &std::path::Path) {
+        folder.clone_into(&mut self.folder);
+    }
+
+    /// The problem with its file named from the current folder, as the person would.
+    pub(crate) fn named(&self, problem: &Problem) -> Problem {
+        let mut problem = problem.clone();
+        if let Some(place) = &mut problem.place
+            && let Ok(relative) = place.file.strip_prefix(&self.folder)
+        {
+            place.file = relative.to_owned();
+        }
+        problem
     }
 
     /// Text for stdout, as it is.
@@ -158,6 +179,7 @@ impl Out {
 
     /// A problem under a label: `error[code]: message`, place, cause, next.
     pub(crate) fn problem(&mut self, label: &str, style: Style, problem: &Problem) -> Outcome<()> {
+        let problem = &self.named(problem);
         let text = if self.mode.json {
             #[derive(Serialize)]
             struct Said<'a> {

@@ -1,5 +1,7 @@
 //! For tests: an app to show, an engine to ask, and streams to read.
 
+pub(crate) mod engine;
+
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
