@@ -154,9 +154,7 @@ fn write_folder(spec: &ProcessSpec, folder: &Path, logs: &Path) -> io::Result<()
     for path in [folder.to_owned(), logs.to_owned()] {
         fs::create_dir_all(path)?;
     }
-    for name in ["root", "upper", "work", "memory"] {
-        fs::create_dir(folder.join(name))?;
-    }
+    fs::create_dir(folder.join("root"))?;
     let hostname = spec.hostname.as_deref();
     let hosts = crate::hosts::text(hostname, spec.address, &spec.hosts);
     fs::write(folder.join("hosts"), hosts)?;
@@ -205,8 +203,9 @@ pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
         result => result,
     };
     // An overlay's work folder has no permission bits, which only root may ignore.
-    let work = folder.join("work").join("work");
-    let _absent = rustix::fs::chmod(&work, rustix::fs::Mode::RWXU);
+    for work in ["upper-work", "base-upper-work"] {
+        let _absent = rustix::fs::chmod(folder.join(work).join("work"), rustix::fs::Mode::RWXU);
+    }
     ignore_absent(fs::remove_dir_all(folder))
 }
 

@@ -4,6 +4,7 @@
 //! of it; sources are opened before anything is covered; the state folder is hidden last among the
 //! engine's own mounts and before the spec's, which may show parts of it.
 
+mod overlay;
 mod place;
 mod root;
 
@@ -50,9 +51,9 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     let hostname = open_path(&spec.folder.join("hostname"))?;
 
     // Without root the host's own files are shown: an overlay could not be written as root's.
-    let overlay = matches!(spec.process.view, View::Overlay { .. }) && spec.mode == Mode::Full;
-    let new_root = if overlay {
-        Some(root::overlay(spec, warnings)?)
+    let private = matches!(spec.process.view, View::Overlay { .. }) && spec.mode == Mode::Full;
+    let new_root = if private {
+        Some(overlay::mount(spec, warnings)?)
     } else if spec.process.mounts.iter().any(|mount| !mount.target.exists()) {
         Some(root::patchwork(spec)?)
     } else {
@@ -62,18 +63,19 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     let root = open_path(root_path)?;
     let root = root.as_fd();
 
-    bind(hosts.as_fd(), root, Path::new("/etc/hosts"), overlay).or_else(|e| {
+    bind(hosts.as_fd(), root, Path::new("/etc/hosts"), private).or_else(|e| {
         warnings.push(format!("names of services do not resolve: /etc/hosts: {e}"));
         Ok::<(), Failure>(())
     })?;
     if spec.process.hostname.is_some() {
-        if overlay {
+        if private {
             bind(hostname.as_fd(), root, Path::new("/etc/hostname"), true)?;
         }
         let name = spec.process.hostname.as_deref().unwrap_or_default();
         rustix::system::sethostname(name.as_bytes()).map_err(view("setting the host name"))?;
     }
-    if overlay {
+    if private {
+        root::disks(&spec.state, root, warnings);
         root::devices(root, warnings)?;
     }
     if let Err(e) = root::fresh_proc(root) {
@@ -83,7 +85,7 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     for (mount, source) in spec.process.mounts.iter().zip(&sources) {
         put(mount, source.as_ref(), root)?;
     }
-    if overlay {
+    if private {
         let _there = provide(root, &spec.process.working_dir, true)
             .map_err(|e| failure(Step::WorkingDir, &text(&spec.process.working_dir), e.into()))?;
     }

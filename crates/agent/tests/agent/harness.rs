@@ -1,6 +1,5 @@
 //! Runs tests by name, each with an agent of its own in each mode that it asks for.
 
-use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -24,6 +23,7 @@ pub(crate) struct Test {
 }
 
 pub(crate) const EVERY: &[Mode] = &[Mode::Full, Mode::User, Mode::None];
+pub(crate) const NAMESPACES: &[Mode] = &[Mode::Full, Mode::User];
 pub(crate) const FULL: &[Mode] = &[Mode::Full];
 
 /// Set for a process that runs one test without root.
@@ -85,7 +85,6 @@ fn as_nobody(name: &str) -> bool {
 pub(crate) struct House {
     pub(crate) agent: Agent,
     pub(crate) folder: Arc<tempfile::TempDir>,
-    pub(crate) mode: Mode,
     events: Receiver<InstanceEvent>,
     seen: Vec<InstanceEvent>,
 }
@@ -95,14 +94,30 @@ pub(crate) fn with_house<F: Future<Output = ()>>(mode: Mode, body: impl FnOnce(H
     runtime.block_on(async {
         let house = House::open(mode, Arc::new(tempfile::tempdir().unwrap()));
         let agent = house.agent.clone();
-        let folder = house.folder.clone();
+        let _reaper = Reaper(house.folder.clone());
         let done = tokio::time::timeout(PATIENCE, body(house)).await;
         for instance in agent.instances() {
             let _ended = agent.kill(&instance.id).await;
         }
-        drop(folder);
         done.expect("the test takes too long");
     });
+}
+
+/// Ends what a failed test leaves running.
+struct Reaper(Arc<tempfile::TempDir>);
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.0.path().join("instances")).unwrap().flatten() {
+            let Ok(text) = std::fs::read(entry.path().join("run.json")) else { continue };
+            let run: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            let pid = i32::try_from(run["shim_pid"].as_i64().unwrap()).unwrap();
+            if !entry.path().join("exit.json").exists() {
+                let pid = rustix::process::Pid::from_raw(pid).unwrap();
+                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
 }
 
 impl House {
@@ -120,7 +135,7 @@ impl House {
         config.mode = Some(mode);
         config.log_limits = limits;
         let (agent, events) = Agent::open(config).unwrap();
-        House { agent, folder, mode, events, seen: Vec::new() }
+        House { agent, folder, events, seen: Vec::new() }
     }
 
     pub(crate) async fn event(&mut self) -> InstanceEvent {

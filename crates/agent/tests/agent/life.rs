@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
-use agent::{Mode, StartError};
+use agent::{Exit, HealthSpec, HealthTest, LogLimits, Mode, OpError, StartError, What};
 
-use crate::harness::{EVERY, Test, id, sh, spec, with_house};
+use crate::harness::{EVERY, FULL, House, Test, id, sh, spec, with_house};
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test { name: "exit_codes_and_signals", modes: EVERY, body: exit_codes_and_signals },
         Test { name: "output_and_last_lines", modes: EVERY, body: output_and_last_lines },
         Test { name: "failures_name_the_program", modes: EVERY, body: failures_name_the_program },
+        Test { name: "commands_beside_the_program", modes: EVERY, body: commands_beside },
+        Test { name: "orphans_are_reaped", modes: EVERY, body: orphans_are_reaped },
+        Test { name: "a_pipe_held_open_holds_nothing", modes: EVERY, body: a_pipe_held_open },
+        Test { name: "logs_are_put_aside", modes: FULL, body: logs_are_put_aside },
+        Test { name: "health_checks_run_inside", modes: EVERY, body: health_checks },
+        Test { name: "healthy_when_it_listens", modes: EVERY, body: healthy_when_it_listens },
+        Test { name: "one_of_a_name", modes: FULL, body: one_of_a_name },
         Test { name: "grace_then_the_whole_tree", modes: EVERY, body: grace_then_the_whole_tree },
     ]
 }
@@ -67,5 +74,152 @@ fn grace_then_the_whole_tree(mode: Mode) {
         house.agent.remove(&a).await.unwrap();
         assert!(!house.folder.path().join("instances/a.1").exists());
         assert!(house.folder.path().join("logs/a.1/current.log").exists());
+    });
+}
+
+fn commands_beside(mode: Mode) {
+    with_house(mode, async |house| {
+        let a = id("a.1");
+        let mut main = sh("a.1", "sleep 1000");
+        main.env.push(("GREETING".to_owned(), "hello".to_owned()));
+        main.working_dir = "/usr".into();
+        house.agent.start(main).await.unwrap();
+        let run = async |script: &str, millis| {
+            let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+            house.agent.exec(&a, argv, Duration::from_millis(millis)).await.unwrap()
+        };
+        let said = run("echo $GREETING from $(pwd); echo oops >&2; exit 4", 20_000).await;
+        assert_eq!((said.code, said.output.as_str()), (Some(4), "hello from /usr\noops\n"));
+        let slow = run("echo begun; sleep 1000", 300).await;
+        assert!(slow.timed_out && slow.signal == Some(9), "{slow:?}");
+        let loud = run("head -c 1000000 /dev/zero | tr '\\0' x", 20_000).await;
+        assert!(loud.truncated && loud.output.len() == 64 << 10 && loud.code == Some(0));
+        // Output closed early does not end it.
+        let quiet = run("exec >&- 2>&-; sleep 0.05; exit 6", 20_000).await;
+        assert_eq!(quiet.code, Some(6));
+        let missing =
+            house.agent.exec(&a, vec!["no-such".to_owned()], Duration::from_secs(20)).await;
+        assert!(matches!(missing, Err(OpError::Refused { .. })), "{missing:?}");
+    });
+}
+
+fn orphans_are_reaped(mode: Mode) {
+    with_house(mode, async |house| {
+        let script = "for i in $(seq 50); do (sh -c 'exit 0' &) ; done; echo ready; sleep 1000";
+        house.agent.start(sh("a.1", script)).await.unwrap();
+        let a = id("a.1");
+        house.printed(&a, "ready").await;
+        // The shim, the shell and its sleep.
+        let count = async || {
+            let argv = ["/bin/sh", "-c", "grep -l 'State:.Z' /proc/[0-9]*/status | wc -l"];
+            let argv = argv.map(str::to_owned).to_vec();
+            house.agent.exec(&a, argv, Duration::from_secs(20)).await.unwrap().output
+        };
+        if mode != Mode::None {
+            while count().await.trim() != "0" {}
+        }
+        house.agent.kill(&a).await.unwrap();
+    });
+}
+
+fn a_pipe_held_open(mode: Mode) {
+    with_house(mode, async |mut house| {
+        // The daemon holds both pipes, in a session of its own, past the program's end.
+        let exit = house.run(sh("a.1", "setsid sleep 1000 & echo last words; exit 9")).await;
+        assert_eq!((exit.code, exit.last_lines), (Some(9), vec!["last words".to_owned()]));
+    });
+}
+
+fn logs_are_put_aside(mode: Mode) {
+    with_house(mode, async |house| {
+        let folder = house.folder.clone();
+        drop(house);
+        let limits = LogLimits { file_bytes: 64 << 10, files_kept: 2 };
+        let mut house = House::open_with(mode, folder, limits);
+        let exit =
+            house.run(sh("a.1", "seq 100000; head -c 100000 /dev/zero | tr '\\0' x; echo")).await;
+        assert!(exit.success(), "{exit:?}");
+        let logs = house.folder.path().join("logs/a.1");
+        let files: Vec<_> = std::fs::read_dir(logs).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(files.len(), 3, "{files:?}");
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for line in text.lines() {
+                let parts: Vec<_> = line.splitn(4, ' ').collect();
+                assert!(parts[0].len() == 30 && parts[1] == "stdout", "{line}");
+                assert!(["F", "P"].contains(&parts[2]) && parts[3].len() <= 16 << 10, "{line}");
+            }
+        }
+    });
+}
+
+fn check(test: HealthTest) -> HealthSpec {
+    HealthSpec {
+        test,
+        interval: Duration::from_millis(20),
+        timeout: Duration::from_secs(20),
+        retries: 2,
+        start_period: Duration::ZERO,
+        start_interval: Duration::from_millis(20),
+    }
+}
+
+fn health_checks(mode: Mode) {
+    with_house(mode, async |mut house| {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let mut main = sh("a.1", "sleep 1000");
+        let line = format!("cat {} || exit 3", mark.display());
+        main.health = Some(check(HealthTest::Shell(line)));
+        let a = id("a.1");
+        house.agent.start(main).await.unwrap();
+        assert!(matches!(house.event().await.what, What::Started { .. }));
+        let What::Unhealthy { detail } = house.event().await.what else {
+            panic!("unhealthy first")
+        };
+        assert!(detail.starts_with("exit code 3: cat: "), "{detail}");
+        std::fs::write(&mark, "").unwrap();
+        assert_eq!(house.event().await.what, What::Healthy);
+        assert_eq!(house.agent.status(&a).unwrap().healthy, Some(true));
+        std::fs::remove_file(&mark).unwrap();
+        assert!(matches!(house.event().await.what, What::Unhealthy { .. }));
+        house.agent.kill(&a).await.unwrap();
+    });
+}
+
+fn healthy_when_it_listens(mode: Mode) {
+    with_house(mode, async |mut house| {
+        let port = agent::free_port([127, 0, 0, 1].into()).unwrap();
+        let script = format!(
+            "import socket, time\ntime.sleep(0.1)\ns = socket.create_server(('127.0.0.1', {port}))\n\
+             print('listens', flush=True)\ntime.sleep(1000)"
+        );
+        let mut main = spec("a.1", &["python3", "-c", &script]);
+        main.ports = vec![port];
+        let a = id("a.1");
+        house.agent.start(main).await.unwrap();
+        assert_eq!(house.agent.status(&a).unwrap().healthy, None);
+        house.healthy(&a).await;
+        house.printed(&a, "listens").await;
+        let address = ([127, 0, 0, 1], port).into();
+        assert_eq!(house.agent.listening(&a), [address]);
+        house.agent.kill(&a).await.unwrap();
+        assert!(house.agent.listening(&a).is_empty());
+    });
+}
+
+fn one_of_a_name(mode: Mode) {
+    with_house(mode, async |house| {
+        let a = id("a.1");
+        let unknown = house.agent.kill(&a).await;
+        assert!(matches!(unknown, Err(OpError::Unknown(_))));
+        house.agent.start(sh("a.1", "sleep 1000")).await.unwrap();
+        let second = house.agent.start(sh("a.1", "true")).await;
+        assert!(matches!(second, Err(StartError::Exists(_))));
+        assert!(matches!(house.agent.remove(&a).await, Err(OpError::Running(_))));
+        let exit: Exit = house.agent.kill(&a).await.unwrap();
+        assert_eq!(house.agent.kill(&a).await.unwrap(), exit);
+        let late = house.agent.exec(&a, vec!["true".to_owned()], Duration::ZERO).await;
+        assert!(matches!(late, Err(OpError::NotRunning(_))));
     });
 }

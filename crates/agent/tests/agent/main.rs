@@ -2,8 +2,11 @@
 //! engine that gets killed.
 
 mod address;
+mod engine;
 mod harness;
 mod life;
+mod limits;
+mod view;
 
 use std::process::ExitCode;
 
@@ -11,8 +14,15 @@ fn main() -> ExitCode {
     if agent::shim::requested() {
         agent::shim::main();
     }
+    if let Ok(what) = std::env::var(engine::ENGINE) {
+        engine::serve(&what);
+        return ExitCode::SUCCESS;
+    }
     let mut tests = Vec::new();
     tests.extend(life::tests());
+    tests.extend(engine::tests());
+    tests.extend(view::tests());
+    tests.extend(limits::tests());
     tests.extend(address::tests());
     harness::run(tests)
 }

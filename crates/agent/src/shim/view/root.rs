@@ -1,9 +1,7 @@
-//! New roots: an overlay of the host, or the host's folders side by side.
+//! What is put into a new root: the host's folders and mounts, devices, `/proc`, `/tmp`.
 
-use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode as Bits};
@@ -13,7 +11,6 @@ use rustix::mount::MountFlags;
 use super::place::{bind, freeze, make_read_only, mount_on, open_in, provide};
 use super::text;
 use crate::shim::failure;
-use crate::spec::View;
 use crate::wire::{Failure, ShimSpec, Step};
 
 /// Most mounts of the host that an overlay shows.
@@ -21,65 +18,7 @@ const HOST_MOUNTS_MAX: usize = 64;
 
 const PLAIN: MountFlags = MountFlags::empty();
 
-/// The spec's layers over the host's root, writable in private.
-pub(super) fn overlay(spec: &ShimSpec, warnings: &mut Vec<String>) -> Outcome<PathBuf> {
-    let root = spec.folder.join("root");
-    let View::Overlay { layers } = &spec.process.view else { return Ok(root) };
-    let disk = (spec.folder.join("upper"), spec.folder.join("work"));
-    if let Err(first) = mount_overlay(layers, &disk, &root) {
-        // The state folder's file system cannot hold an upper layer: memory can.
-        let memory = spec.folder.join("memory");
-        let in_memory = || -> Result<()> {
-            make_folder(&memory)?;
-            rustix::mount::mount("tmpfs", &memory, "tmpfs", PLAIN, Some(c"mode=0755"))?;
-            let upper = (memory.join("upper"), memory.join("work"));
-            make_folder(&upper.0)?;
-            make_folder(&upper.1)?;
-            mount_overlay(layers, &upper, &root)
-        };
-        in_memory().map_err(|_| failure(Step::View, "an overlay of the host", first.into()))?;
-        warnings.push(format!("what it writes is kept in memory: overlay on disk: {first}"));
-    }
-    let place = super::open_path(&root)?;
-    for mount in host_mounts(&spec.state) {
-        show_host(&mount, place.as_fd(), warnings);
-    }
-    Ok(root)
-}
-
-type Outcome<T> = std::result::Result<T, Failure>;
-
-fn mount_overlay(
-    layers: &[PathBuf],
-    (upper, work): &(PathBuf, PathBuf),
-    root: &Path,
-) -> Result<()> {
-    let mut options = Vec::from(b"lowerdir=".as_slice());
-    for layer in layers {
-        escape(layer, &mut options);
-        options.push(b':');
-    }
-    options.extend_from_slice(b"/,upperdir=");
-    escape(upper, &mut options);
-    options.extend_from_slice(b",workdir=");
-    escape(work, &mut options);
-    // The kernel takes one page of options.
-    if options.len() >= 4096 {
-        return Err(Errno::NAMETOOLONG);
-    }
-    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-    rustix::mount::mount("overlay", root, "overlay", PLAIN, Some(options.as_c_str()))
-}
-
-/// `:` separates layers and `,` options.
-fn escape(path: &Path, to: &mut Vec<u8>) {
-    for byte in path.as_os_str().as_bytes() {
-        if b":,\\".contains(byte) {
-            to.push(b'\\');
-        }
-        to.push(*byte);
-    }
-}
+pub(super) type Outcome<T> = std::result::Result<T, Failure>;
 
 /// The host's own folders, real, in a root where missing targets can be made.
 pub(super) fn patchwork(spec: &ShimSpec) -> Outcome<PathBuf> {
@@ -104,10 +43,17 @@ pub(super) fn patchwork(spec: &ShimSpec) -> Outcome<PathBuf> {
     Ok(root)
 }
 
-fn make_folder(path: &Path) -> Result<()> {
+pub(super) fn make_folder(path: &Path) -> Result<()> {
     match rustix::fs::mkdir(path, Bits::from_raw_mode(0o755)) {
         Err(Errno::EXIST) => Ok(()),
         made => made,
+    }
+}
+
+/// Shows the host's other disks in an overlay, read-only.
+pub(super) fn disks(state: &Path, root: BorrowedFd<'_>, warnings: &mut Vec<String>) {
+    for mount in host_mounts(state) {
+        show_host(&mount, root, warnings);
     }
 }
 
@@ -301,12 +247,5 @@ mod tests {
         assert_eq!(disk_mount(&disk("/tmp/x")), None);
         assert_eq!(disk_mount("1 2 0:5 / /home rw - tmpfs tmpfs rw"), None);
         assert_eq!(disk_mount("nonsense"), None);
-    }
-
-    #[test]
-    fn paths_cannot_add_layers_or_options() {
-        let mut options = Vec::new();
-        escape(Path::new("/a:b,c\\d"), &mut options);
-        assert_eq!(options, b"/a\\:b\\,c\\\\d");
     }
 }

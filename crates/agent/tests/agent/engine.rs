@@ -1,0 +1,173 @@
+//! Engines that come and go while instances run on.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::{Agent, AgentConfig, Mode, Phase, What};
+use base::SystemClock;
+
+use crate::harness::{EVERY, House, Test, id, sh, with_house};
+
+/// Set for a process that is an engine: the mode and the state folder.
+pub(crate) const ENGINE: &str = "AGENT_TEST_ENGINE";
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        Test { name: "a_new_agent_adopts", modes: EVERY, body: a_new_agent_adopts },
+        Test { name: "a_killed_engine_loses_nothing", modes: EVERY, body: a_killed_engine },
+        Test { name: "what_ended_meanwhile_is_reported", modes: EVERY, body: ended_meanwhile },
+        Test { name: "a_reused_number_is_no_instance", modes: EVERY, body: a_reused_number },
+        Test { name: "a_killed_shim_is_an_end", modes: EVERY, body: a_killed_shim },
+        Test { name: "descriptors_stay_open", modes: EVERY, body: descriptors_stay_open },
+    ]
+}
+
+/// An engine of its own process: starts one instance and waits to be killed.
+pub(crate) fn serve(what: &str) {
+    let (mode, folder) = what.split_once(':').unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pool = "127.64.0.0/16".parse().unwrap();
+        let mut config = AgentConfig::new(folder.into(), pool, Arc::new(SystemClock));
+        config.mode = EVERY.iter().copied().find(|m| format!("{m:?}") == mode);
+        let (agent, _events) = Agent::open(config).unwrap();
+        agent.start(sh("a.1", COUNTS)).await.unwrap();
+        println!("{}", agent.instances()[0].pid.unwrap());
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Prints a line now and then, until it is told to end.
+const COUNTS: &str = "trap 'echo told; exit 5' TERM; n=0; while :; do n=$((n+1)); echo line $n; \
+    sleep 0.01; done";
+
+fn a_new_agent_adopts(mode: Mode) {
+    with_house(mode, async |house| {
+        let a = id("a.1");
+        house.agent.start(sh("a.1", COUNTS)).await.unwrap();
+        let before = house.agent.status(&a).unwrap();
+        let folder = house.folder.clone();
+        drop(house);
+        let mut house = House::open(mode, folder);
+        let after = house.agent.status(&a).unwrap();
+        assert!(after.adopted && after.phase == Phase::Running && !before.adopted);
+        assert_eq!((after.pid, &after.spec), (before.pid, &before.spec));
+        house.healthy(&a).await;
+        let said = house.agent.exec(&a, vec!["true".to_owned()], Duration::from_secs(20)).await;
+        assert_eq!(said.unwrap().code, Some(0));
+        let exit = house.agent.stop(&a, 15, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(exit.code, Some(5));
+        assert_eq!(exit.last_lines.last().unwrap(), "told");
+    });
+}
+
+fn a_killed_engine(mode: Mode) {
+    with_house(mode, async |house| {
+        let folder = house.folder.clone();
+        drop(house);
+        let mut engine = Command::new("/proc/self/exe")
+            .env(ENGINE, format!("{mode:?}:{}", folder.path().display()))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(engine.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        engine.kill().unwrap();
+        engine.wait().unwrap();
+        let house = House::open(mode, folder);
+        let a = id("a.1");
+        assert_eq!(house.agent.status(&a).unwrap().pid, Some(line.trim().parse().unwrap()));
+        let lines_then = house.output(&a).len();
+        house.printed(&a, &format!("line {}", lines_then + 5)).await;
+        house.agent.stop(&a, 15, Duration::from_secs(20)).await.unwrap();
+        let output = house.output(&a);
+        let expected = (1..output.len()).map(|n| format!("line {n}"));
+        assert_eq!(output[..output.len() - 1], expected.collect::<Vec<_>>());
+    });
+}
+
+fn ended_meanwhile(mode: Mode) {
+    with_house(mode, async |house| {
+        let a = id("a.1");
+        house.agent.start(sh("a.1", "sleep 0.05; echo bye; exit 3")).await.unwrap();
+        let folder = house.folder.clone();
+        drop(house);
+        while !folder.path().join("instances/a.1/exit.json").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut house = House::open(mode, folder);
+        let exit = house.exit_of(&a).await;
+        assert_eq!((exit.code, exit.last_lines), (Some(3), vec!["bye".to_owned()]));
+        house.agent.remove(&a).await.unwrap();
+    });
+}
+
+fn a_reused_number(mode: Mode) {
+    with_house(mode, async |house| {
+        let a = id("a.1");
+        assert!(house.agent.start(sh("a.1", "sleep 1000")).await.is_ok());
+        let folder = house.folder.clone();
+        house.agent.kill(&a).await.unwrap();
+        drop(house);
+        // As if this process had been given the number of the shim.
+        let path = folder.path().join("instances/a.1/run.json");
+        let mut run: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        run["shim_pid"] = std::process::id().into();
+        std::fs::write(&path, run.to_string()).unwrap();
+        std::fs::remove_file(folder.path().join("instances/a.1/exit.json")).unwrap();
+        let mut house = House::open(mode, folder);
+        let exit = house.exit_of(&a).await;
+        assert_eq!((exit.code, exit.signal), (None, None));
+        house.agent.remove(&a).await.unwrap();
+    });
+}
+
+fn a_killed_shim(mode: Mode) {
+    with_house(mode, async |mut house| {
+        let a = id("a.1");
+        house.agent.start(sh("a.1", "sleep 1000")).await.unwrap();
+        let program = house.agent.status(&a).unwrap().pid.unwrap();
+        let text = std::fs::read(house.folder.path().join("instances/a.1/run.json")).unwrap();
+        let run: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let shim = i32::try_from(run["shim_pid"].as_i64().unwrap()).unwrap();
+        let shim = rustix::process::Pid::from_raw(shim).unwrap();
+        rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
+        let exit = house.exit_of(&a).await;
+        assert_eq!((exit.code, exit.signal), (None, None));
+        // Nothing is left behind that would hold its port.
+        while std::fs::read_to_string(format!("/proc/{program}/stat"))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+}
+
+fn descriptors_stay_open(mode: Mode) {
+    with_house(mode, async |house| {
+        let folder = house.folder.clone();
+        drop(house);
+        let claim = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = claim.local_addr().unwrap();
+        let pool = "127.64.0.0/16".parse().unwrap();
+        let mut config = AgentConfig::new(folder.path().into(), pool, Arc::new(SystemClock));
+        config.mode = Some(mode);
+        config.inherit_fds = vec![claim.into()];
+        let (agent, mut events) = Agent::open(config).unwrap();
+        // Not in the program, whose sockets are its own.
+        let mut spec = sh("a.1", "ls -l /proc/$$/fd | grep -c socket; sleep 1000");
+        spec.hostname = None;
+        agent.start(spec).await.unwrap();
+        assert!(matches!(events.recv().await.unwrap().what, What::Started { .. }));
+        drop((agent, events));
+        assert!(std::net::TcpListener::bind(address).is_err());
+        let house = House::open(mode, folder);
+        house.printed(&id("a.1"), "0").await;
+        assert!(std::net::TcpListener::bind(address).is_err());
+        house.agent.kill(&id("a.1")).await.unwrap();
+        assert!(std::net::TcpListener::bind(address).is_ok());
+    });
+}

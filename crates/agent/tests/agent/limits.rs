@@ -1,0 +1,86 @@
+//! What an instance may use, and what it is seen to use.
+
+use std::time::Duration;
+
+use agent::{Limits, Mode};
+
+use crate::harness::{EVERY, FULL, House, Test, id, sh, spec, with_house};
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        Test { name: "too_much_memory_is_said", modes: FULL, body: too_much_memory_is_said },
+        Test { name: "too_many_processes_are_refused", modes: FULL, body: too_many_processes },
+        Test { name: "processor_time_is_bounded", modes: FULL, body: processor_time_is_bounded },
+        Test { name: "usage_is_seen", modes: EVERY, body: usage_is_seen },
+    ]
+}
+
+fn lacks(house: &House, controller: &str) -> bool {
+    let missing = &house.agent.isolation().missing;
+    let lacks = missing.iter().any(|line| line.starts_with(&format!("{controller} limits")));
+    if lacks {
+        eprintln!("skip: {missing:?}");
+    }
+    lacks
+}
+
+fn too_much_memory_is_said(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if lacks(&house, "memory") {
+            return;
+        }
+        let mut eats = spec("a.1", &["python3", "-c", "x = bytearray(200 << 20); print(len(x))"]);
+        eats.limits = Limits { memory_bytes: Some(48 << 20), ..Limits::default() };
+        let exit = house.run(eats.clone()).await;
+        assert!(exit.out_of_memory && exit.signal == Some(9), "{exit:?}");
+        assert_eq!(exit.to_string(), "killed: it used more memory than its limit");
+        eats.limits.memory_bytes = Some(400 << 20);
+        let exit = house.run(eats).await;
+        assert!(exit.success() && !exit.out_of_memory, "{exit:?}");
+    });
+}
+
+fn too_many_processes(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if lacks(&house, "pids") {
+            return;
+        }
+        let script = "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo all";
+        let mut forks = sh("a.1", script);
+        forks.limits = Limits { pids: Some(4), ..Limits::default() };
+        let exit = house.run(forks.clone()).await;
+        assert!(!exit.success() && !exit.last_lines.contains(&"all".to_owned()), "{exit:?}");
+        forks.limits.pids = Some(40);
+        assert!(house.run(forks).await.success());
+    });
+}
+
+fn processor_time_is_bounded(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if lacks(&house, "cpu") {
+            return;
+        }
+        // A tenth of a processor: so much time of the clock for that much of the processor's.
+        let script = "import time\nwhile time.process_time() < 0.1: pass";
+        let mut spins = spec("a.1", &["python3", "-c", script]);
+        spins.limits = Limits { cpus: Some(0.1), ..Limits::default() };
+        let exit = house.run(spins).await;
+        assert!(exit.success() && exit.ran_for > Duration::from_millis(500), "{exit:?}");
+    });
+}
+
+fn usage_is_seen(mode: Mode) {
+    with_house(mode, async |house| {
+        let script = "import time\nx = bytearray(b'1') * (50 << 20)\n\
+            while time.process_time() < 0.2: pass\nprint('ready', flush=True)\ntime.sleep(1000)";
+        let a = id("a.1");
+        house.agent.start(spec("a.1", &["python3", "-c", script])).await.unwrap();
+        house.printed(&a, "ready").await;
+        let usage = house.agent.usage()[&a];
+        assert!(usage.cpu_micros >= 150_000, "{usage:?}");
+        assert!(usage.memory_bytes >= 50 << 20, "{usage:?}");
+        // The shim and the program.
+        assert_eq!(usage.processes, 2);
+        house.agent.kill(&a).await.unwrap();
+    });
+}
