@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Mount, Port, Service};
+use crate::model::{Port, Service};
 
 /// What needs a new release: `environment DEBUG, command`. `None` when nothing does.
 pub fn diff(old: &Service, new: &Service) -> Option<String> {
@@ -46,7 +46,8 @@ pub fn diff_in_place(old: &Service, new: &Service) -> Option<String> {
             words.push(name.to_owned());
         }
     };
-    changed(&format!("replicas {} → {}", old.replicas, new.replicas), old.replicas != new.replicas);
+    let replicas = format!("replicas {} → {}", old.replicas, new.replicas);
+    changed(&replicas, old.replicas != new.replicas);
     changed("published ports", ports(old) != ports(new));
     changed("protocol", old.extension.protocol != new.extension.protocol);
     changed("balance", old.extension.balance != new.extension.balance);
@@ -74,8 +75,7 @@ fn changed_keys(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) 
 }
 
 fn mounts(service: &Service) -> Vec<(&crate::model::MountKind, &std::path::Path, bool)> {
-    let each = |m: &'_ Mount| m.read_only;
-    service.volumes.iter().map(|m| (&m.kind, m.target.as_path(), each(m))).collect()
+    service.volumes.iter().map(|m| (&m.kind, m.target.as_path(), m.read_only)).collect()
 }
 
 fn ports(service: &Service) -> Vec<Port> {

@@ -5,8 +5,10 @@
 //! Entry points: [`parse`], then [`final_stage`], then [`run_command`] and its neighbours combine
 //! the outcome with what the Compose file says. [`Ignore`] reads `.dockerignore`.
 
+mod copy;
 mod ignore;
 mod lines;
+mod making;
 mod run;
 mod stage;
 mod words;

@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::interpolate::{InterpolateError, interpolate};
 
+/// Reading ends after so many bad lines.
+const BAD_MAX: usize = 20;
+const VALUES_BYTES_MAX: usize = 4 << 20;
+
 /// A line that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadLine {
@@ -26,16 +30,25 @@ pub(crate) fn parse(
     let mut bad = Vec::new();
     let mut rest = text.as_str();
     let mut line = 1;
+    let mut size = 0;
     while !rest.is_empty() {
         let start = line;
         let before = rest;
         match entry(&mut rest, lookup, &values, unset) {
             Ok(Some((key, value))) => {
+                size += value.len();
                 values.insert(key, value);
+                if size > VALUES_BYTES_MAX {
+                    let what = "all values together are longer than 4 MiB".to_owned();
+                    return Err(vec![BadLine { line: start, what }]);
+                }
             }
             Ok(None) => {}
             Err(what) => {
                 bad.push(BadLine { line: start, what });
+                if bad.len() >= BAD_MAX {
+                    return Err(bad);
+                }
                 // Read on at the next line, so that every bad line is told.
                 rest = before.split_once('\n').map_or("", |(_, tail)| tail);
             }

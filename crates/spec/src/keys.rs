@@ -89,8 +89,8 @@ const TOP: Table = &[
         "networks",
         Partly("all services of an app reach each other by name; they are not kept apart yet"),
     ),
-    ("configs", Later("services that use one are refused")),
-    ("secrets", Later("services that use one are refused")),
+    ("configs", LaterWarn("services that use one are refused")),
+    ("secrets", LaterWarn("services that use one are refused")),
     ("include", Later("give the other file with another `-f`")),
     ("models", Refuse("model runners are a part of Docker; run the model as a service")),
 ];

@@ -19,6 +19,9 @@ use crate::suggest::nearest;
 use crate::tree::{Node, Value};
 use crate::{Files, Finding};
 
+/// More services of one app than this are refused.
+const SERVICES_MAX: usize = 1000;
+
 /// What to load, and the world around it.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
@@ -98,6 +101,16 @@ pub(crate) fn build(
                     );
                 }
                 let each = entry.node.entries().iter().filter(|e| !e.key.starts_with("x-"));
+                if each.clone().count() > SERVICES_MAX {
+                    reader.report.error(
+                        "too-many-services",
+                        entry.at,
+                        format!("the file has more than {SERVICES_MAX} services"),
+                        "an app is bounded",
+                        "split it into several apps",
+                    );
+                    return None;
+                }
                 raw_services = each.filter_map(|e| crate::read::service(&mut reader, e)).collect();
             }
             "volumes" => volumes = volume_defs(&mut reader, &entry.node, &name),

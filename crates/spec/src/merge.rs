@@ -3,6 +3,8 @@
 //! Not here: what `ports` and `volumes` have in common with one another; they are appended here
 //! and made unique where they are read.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::tree::{Entry, Node, Tag, Value};
 
 /// The tree of `over` laid on `base`.
@@ -53,25 +55,33 @@ fn merge_at(base: Node, over: Node, path: &mut Vec<String>) -> Node {
     }
 }
 
-fn merge_maps(mut base: Vec<Entry>, over: Vec<Entry>, path: &mut Vec<String>) -> Vec<Entry> {
+fn merge_maps(base: Vec<Entry>, over: Vec<Entry>, path: &mut Vec<String>) -> Vec<Entry> {
+    let mut places: BTreeMap<String, usize> =
+        base.iter().enumerate().map(|(i, e)| (e.key.clone(), i)).collect();
+    let mut base: Vec<Option<Entry>> = base.into_iter().map(Some).collect();
     for entry in over {
-        let known = base.iter().position(|e| e.key == entry.key);
-        match known {
-            Some(i) if entry.node.tag == Tag::Reset => {
-                base.remove(i);
-            }
-            None if entry.node.tag == Tag::Reset => {}
-            Some(i) => {
+        let known = places.get(&entry.key).copied();
+        let below = known.and_then(|i| base[i].take());
+        let merged = match below {
+            _ if entry.node.tag == Tag::Reset => None,
+            Some(below) => {
                 path.push(entry.key.clone());
-                let below = std::mem::replace(&mut base[i].node, Node::text("", entry.at));
-                base[i].node = merge_at(below, entry.node, path);
-                base[i].at = entry.at;
+                let node = merge_at(below.node, entry.node, path);
                 path.pop();
+                Some(Entry { node, key: entry.key, at: entry.at })
             }
-            None => base.push(entry),
+            None => Some(entry),
+        };
+        match (known, merged) {
+            (Some(i), merged) => base[i] = merged,
+            (None, Some(new)) => {
+                places.insert(new.key.clone(), base.len());
+                base.push(Some(new));
+            }
+            (None, None) => {}
         }
     }
-    base
+    base.into_iter().flatten().collect()
 }
 
 fn words(path: &[String]) -> Vec<&str> {
@@ -117,6 +127,7 @@ fn shape(path: &[String]) -> Shape {
 pub(crate) fn pairs(node: Node) -> Node {
     let Value::List(items) = node.value else { return node };
     let mut entries: Vec<Entry> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
     let mut rest = Vec::new();
     for item in items {
         let Value::Scalar(scalar) = &item.value else {
@@ -133,9 +144,13 @@ pub(crate) fn pairs(node: Node) -> Node {
             }
             None => (scalar.text.clone(), Node::new(Value::Null, item.at)),
         };
-        match entries.iter_mut().find(|e| e.key == key) {
-            Some(entry) => *entry = Entry { key, at: item.at, node: value },
-            None => entries.push(Entry { key, at: item.at, node: value }),
+        let entry = Entry { key: key.clone(), at: item.at, node: value };
+        match places.get(&key) {
+            Some(i) => entries[*i] = entry,
+            None => {
+                places.insert(key, entries.len());
+                entries.push(entry);
+            }
         }
     }
     // What is no pair stays a list, so that the reader refuses it with its place.
@@ -147,9 +162,10 @@ pub(crate) fn pairs(node: Node) -> Node {
 pub(crate) fn names(node: Node) -> Node {
     let Value::List(items) = &node.value else { return node };
     let mut entries: Vec<Entry> = Vec::new();
+    let mut seen = BTreeSet::new();
     for item in items {
         let Value::Scalar(scalar) = &item.value else { return node };
-        if !entries.iter().any(|e| e.key == scalar.text) {
+        if seen.insert(scalar.text.as_str()) {
             let nothing = Node::new(Value::Null, item.at);
             entries.push(Entry { key: scalar.text.clone(), at: item.at, node: nothing });
         }

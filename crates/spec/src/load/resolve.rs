@@ -85,7 +85,10 @@ pub(crate) fn resolve(options: &LoadOptions, files: &dyn Files) -> Resolved {
         }
     }
     let empty = Node::new(Value::Map(Vec::new()), At::new(0, 1, 1));
-    let merged = documents.into_iter().reduce(merge::merge).unwrap_or_else(|| empty.clone());
+    // What the first file resets is gone before anything is laid on it.
+    let mut documents = documents.into_iter();
+    let first = documents.next().map_or_else(|| empty.clone(), merge::settle);
+    let merged = documents.fold(first, merge::merge);
     let merged = if matches!(merged.value, Value::Null) { empty } else { merged };
     resolved.tree = complete.then(|| merge::settle(merged));
     resolved
@@ -161,13 +164,24 @@ fn checked(name: &str, at: Option<At>, resolved: &mut Resolved) -> Option<String
 fn fill(documents: &mut [Node], env: &BTreeMap<String, String>, report: &mut Report) {
     let lookup = |name: &str| env.get(name).cloned();
     let mut warned = Vec::new();
+    let mut size = 0;
     let mut each = |scalar: &mut tree::Scalar, at: At| {
         if !scalar.text.contains('$') {
             return;
         }
         let mut unset = Vec::new();
         match interpolate(&scalar.text, &lookup, &mut unset) {
+            Ok(text) if size + text.len() > tree::TEXT_MAX => {
+                // Said once: everything after it would be too long as well.
+                if size <= tree::TEXT_MAX {
+                    let why = "all values together are too long once filled in";
+                    refused(InterpolateError::Bound(why), at, report);
+                    size = tree::TEXT_MAX + 1;
+                }
+                scalar.text.clear();
+            }
             Ok(text) => {
+                size += text.len();
                 // `$$` alone is still what the file says.
                 scalar.literal &= !scalar.text.replace("$$", "").contains('$');
                 scalar.text = text;

@@ -24,7 +24,7 @@ impl Reader<'_> {
     /// `tmpfs: /run` or `/run:size=64m,mode=1777`.
     pub(super) fn tmpfs(&mut self, node: &Node, owner: &str, mounts: &mut Vec<Mount>) {
         let named = format!("`tmpfs` of {owner}");
-        for (text, at) in self.texts(node, &named) {
+        for (text, at) in self.texts(node, &named).into_iter().take(super::ports::ITEMS_MAX) {
             let (target, options) = text.split_once(':').unwrap_or((&text, ""));
             let (mut size_bytes, mut mode, mut read_only) = (None, None, false);
             for option in options.split(',').filter(|o| !o.is_empty()) {

@@ -11,17 +11,26 @@ use crate::tree::{Node, Value};
 /// More ports of one service than this are taken for a slip.
 const PORTS_MAX: usize = 1024;
 
+/// More items of a list than this are not looked at one by one, nor more ports of all ranges.
+pub(super) const ITEMS_MAX: usize = 4096;
+
 /// An inclusive range of ports, none of them 0.
 type Range = (u16, u16);
 
 impl Reader<'_> {
     pub(super) fn ports(&mut self, node: &Node, owner: &str) -> Vec<Port> {
         let mut ports: Vec<Port> = Vec::new();
+        let mut spelled_out = 0;
         for item in self.items(node, &format!("`ports` of {owner}")) {
             let read = match &item.value {
                 Value::Map(_) => self.long_port(item, owner),
                 _ => self.short_port(item, owner),
             };
+            spelled_out += read.len();
+            if spelled_out > ITEMS_MAX {
+                self.too_many(item.at, owner);
+                return ports;
+            }
             for port in read {
                 // The same port said again replaces what was said before.
                 let same = |p: &Port| {
@@ -44,11 +53,13 @@ impl Reader<'_> {
     pub(super) fn expose(&mut self, node: &Node, owner: &str) -> Vec<(u16, PortKind)> {
         let mut ports = Vec::new();
         let named = format!("`expose` of {owner}");
+        let mut spelled_out = 0;
         for (text, at) in self.texts(node, &named) {
             let Some((range, kind)) = self.with_protocol(&text, at, &named) else { continue };
             let Some(range) = self.range(range, &text, at, &named) else { continue };
+            spelled_out += usize::from(range.1 - range.0) + 1;
             for port in range.0..=range.1 {
-                if ports.len() >= PORTS_MAX {
+                if ports.len() >= PORTS_MAX || spelled_out > ITEMS_MAX {
                     self.too_many(at, owner);
                     return ports;
                 }
@@ -63,7 +74,17 @@ impl Reader<'_> {
     /// The items of a list; anything else than a list is an error.
     pub(super) fn items<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
         match &node.value {
-            Value::List(items) => items,
+            Value::List(items) if items.len() <= ITEMS_MAX => items,
+            Value::List(_) => {
+                self.report.error(
+                    "too-many-items",
+                    node.at,
+                    format!("{what} has more than {ITEMS_MAX} items"),
+                    "lists are bounded",
+                    "name fewer",
+                );
+                &[]
+            }
             Value::Null => &[],
             _ => {
                 self.wrong_list(node, what);

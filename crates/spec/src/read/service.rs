@@ -12,6 +12,9 @@ use crate::model::{Condition, Dependency, Extension, Limits, Restart, Service, U
 use crate::report::At;
 use crate::tree::{Entry, Node, Value};
 
+/// More environment files of one service than this are taken for a slip.
+const ENV_FILES_MAX: usize = 64;
+
 /// A service as its own part of the file says it; what others say about it is still missing.
 pub(crate) struct RawService {
     pub(crate) service: Service,
@@ -367,7 +370,11 @@ impl Reader<'_> {
             Value::List(items) => items.as_slice(),
             _ => single,
         };
-        for item in items {
+        if items.len() > ENV_FILES_MAX {
+            let what = format!("{what} names more than {ENV_FILES_MAX} files");
+            self.report.error("too-many-items", node.at, what, "lists are bounded", "join some");
+        }
+        for item in items.iter().take(ENV_FILES_MAX) {
             let (mut path, mut required, mut format) = (None, true, None);
             if let Value::Map(_) = &item.value {
                 for entry in self.entries(Scope::EnvFile, &what, item) {

@@ -183,3 +183,45 @@ proptest! {
         let _ = dockerfile::parse(&text, "Dockerfile".as_ref(), 0);
     }
 }
+
+#[test]
+fn values_that_double_are_bounded() {
+    let doubling = |line: &str, n: usize| line.repeat(n);
+    let text = format!("FROM a\nENV A={}\n{}CMD x", "x".repeat(64), doubling("ENV A=$A$A\n", 60));
+    let file = dockerfile::parse(&text, "Dockerfile".as_ref(), 0).unwrap();
+    let found = dockerfile::final_stage(&file, None, &Default::default()).unwrap_err();
+    assert!(found[0].problem.message.contains("too long"), "{}", crate::show(&found));
+    let files = Memory::default()
+        .with("compose.yaml", "services: {a: {command: x}}")
+        .with("/srv/shop/.env", &format!("A=xxxxxxxxxxxx\n{}", doubling("A=$A$A\n", 60)));
+    let found = spec::load(&options(), &files).unwrap_err();
+    assert_eq!(brief(&found)[0].split(' ').nth(1), Some("env-file-syntax"));
+    let mut big = options();
+    big.env.insert("BIG".into(), "x".repeat(100_000));
+    let text = format!(
+        "services: {{a: {{command: x, environment: [{}]}}}}",
+        vec!["A=$BIG"; 500].join(",")
+    );
+    let found = spec::load(&big, &Memory::default().with("compose.yaml", &text)).unwrap_err();
+    assert_eq!(brief(&found), ["error interpolation 1"]);
+}
+
+#[test]
+fn long_lists_are_refused_rather_than_slow() {
+    let list = |item: &str, n: usize| vec![item; n].join(",");
+    for (lines, code) in [
+        (format!("ports: [{}]", list("'1-1000'", 20_000)), "too-many-items"),
+        (format!("ports: [{}]", list("'1-1000'", 4000)), "too-many-ports"),
+        (format!("expose: [{}]", list("'1-1000'", 20_000)), "too-many-ports"),
+        (format!("volumes: [{}]", list("/a", 20_000)), "too-many-items"),
+        (format!("env_file: [{}]", list("/a", 20_000)), "too-many-items"),
+    ] {
+        let found = crate::about(&lines);
+        assert!(found.iter().any(|f| f.contains(code)), "{code}: {:?}", &found[..1]);
+    }
+    let services: String = (0..1001).map(|i| format!("  s{i}: {{command: x}}\n")).collect();
+    assert_eq!(brief(&findings(&format!("services:\n{services}"))), ["error too-many-services 1"]);
+    let exposed = format!("FROM a\n{}CMD x", "EXPOSE 1-1000\n".repeat(2000));
+    let file = dockerfile::parse(&exposed, "Dockerfile".as_ref(), 0).unwrap();
+    assert!(dockerfile::final_stage(&file, None, &Default::default()).is_err());
+}

@@ -1,0 +1,337 @@
+//! From the instructions of stages to a recipe.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::lines::{Dockerfile, Instruction};
+use super::stage::Stage;
+use super::words::{Words, json, split};
+use super::{ImageRecipe, SkippedStep};
+use crate::Finding;
+use crate::model::{Healthcheck, PortKind, Test};
+use crate::read::normal;
+
+const ERRORS_MAX: usize = 50;
+const EXPOSE_MAX: usize = 4096;
+const VALUES_BYTES_MAX: usize = 1 << 20;
+
+/// What PATH is where an image does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A recipe in the making.
+pub(super) struct Making<'f> {
+    pub(super) file: &'f Dockerfile,
+    args: &'f BTreeMap<String, String>,
+    /// ARG before the first FROM.
+    global: &'f BTreeMap<String, String>,
+    pub(super) stages: &'f [Stage<'f>],
+    pub(super) recipe: ImageRecipe,
+    errors: Vec<Finding>,
+    /// ARG of the present stage.
+    declared: BTreeMap<String, String>,
+    shell: Vec<String>,
+    /// CMD stands in the present stage; one from below goes when ENTRYPOINT is set.
+    cmd_here: bool,
+    /// Ports that EXPOSE named, repeats included.
+    exposed: usize,
+}
+
+impl<'f> Making<'f> {
+    pub(super) fn new(
+        file: &'f Dockerfile,
+        args: &'f BTreeMap<String, String>,
+        global: &'f BTreeMap<String, String>,
+        stages: &'f [Stage<'f>],
+        base: String,
+    ) -> Making<'f> {
+        let recipe = ImageRecipe {
+            base,
+            workdir: PathBuf::from("/"),
+            env: BTreeMap::new(),
+            copies: Vec::new(),
+            entrypoint: None,
+            cmd: None,
+            expose: Vec::new(),
+            user: None,
+            stop_signal: None,
+            healthcheck: None,
+            volumes: Vec::new(),
+            labels: BTreeMap::new(),
+            skipped_runs: Vec::new(),
+            findings: Vec::new(),
+        };
+        Making {
+            file,
+            args,
+            global,
+            stages,
+            recipe,
+            errors: Vec::new(),
+            declared: BTreeMap::new(),
+            shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            cmd_here: false,
+            exposed: 0,
+        }
+    }
+
+    pub(super) fn stage(&mut self, stage: &Stage<'f>) {
+        self.declared.clear();
+        self.cmd_here = false;
+        for instruction in stage.body {
+            let done = self.instruction(instruction).and_then(|()| self.bounded());
+            if let Err(what) = done {
+                self.errors.push(bad(self.file, instruction, what));
+                if self.errors.len() >= ERRORS_MAX {
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Result<ImageRecipe, Vec<Finding>> {
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        if let Some(first) = self.recipe.skipped_runs.first() {
+            let steps: Vec<String> = self
+                .recipe
+                .skipped_runs
+                .iter()
+                .map(|s| {
+                    format!("line {}: {}", s.line, s.text.chars().take(60).collect::<String>())
+                })
+                .collect();
+            let what = match steps.len() {
+                1 => "a RUN step is not run".to_owned(),
+                n => format!("{n} RUN steps are not run"),
+            };
+            let finding = Finding::warning("run-skipped", what)
+                .at(&self.file.place(first.line))
+                .cause(steps.join("\n"))
+                .next("do it once on the host, or name it as `x-mainspring: {prepare: …}`");
+            self.recipe.findings.push(finding);
+        }
+        Ok(self.recipe)
+    }
+
+    pub(super) fn lookup(&self, name: &str) -> Option<String> {
+        let known = self.recipe.env.get(name).or_else(|| self.declared.get(name)).cloned();
+        known.or_else(|| (name == "PATH").then(|| DEFAULT_PATH.to_owned()))
+    }
+
+    /// Values refer to values, so they could double with every line.
+    fn bounded(&mut self) -> Result<(), String> {
+        let maps = [&self.recipe.env, &self.recipe.labels, &self.declared];
+        let size = maps.into_iter().flatten().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        if size > VALUES_BYTES_MAX {
+            self.recipe.env.clear();
+            self.recipe.labels.clear();
+            self.declared.clear();
+            return Err("all values together are longer than 1 MiB".to_owned());
+        }
+        Ok(())
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), String> {
+        let rest = instruction.rest.as_str();
+        let escape = self.file.escape;
+        let lookup = |name: &str| self.lookup(name);
+        let words = Words { escape, lookup: &lookup };
+        let filled = |text: &str| -> Result<Vec<String>, String> {
+            split(text, escape).iter().map(|word| words.fill(word)).collect()
+        };
+        match instruction.keyword {
+            "ARG" => {
+                let declared = declared_args(instruction, &words, self.args, self.global)?;
+                self.declared.extend(declared);
+            }
+            "ENV" => {
+                let pairs = key_values(rest, &words)?;
+                self.recipe.env.extend(pairs);
+            }
+            "LABEL" => {
+                let pairs = key_values(rest, &words)?;
+                self.recipe.labels.extend(pairs);
+            }
+            "WORKDIR" => {
+                let dir = words.fill(rest)?;
+                if dir.is_empty() {
+                    return Err("WORKDIR is empty".to_owned());
+                }
+                self.recipe.workdir = normal(&self.recipe.workdir.join(dir));
+            }
+            "USER" => self.recipe.user = Some(words.fill(rest)?).filter(|u| !u.is_empty()),
+            "STOPSIGNAL" => {
+                let text = words.fill(rest)?;
+                let signal = crate::signal::normal(&text);
+                self.recipe.stop_signal = Some(signal.ok_or(format!("`{text}` is no signal"))?);
+            }
+            "EXPOSE" => {
+                let all = filled(rest)?;
+                self.expose(&all)?;
+            }
+            "VOLUME" => {
+                let paths = match json(rest) {
+                    Some(paths) => paths,
+                    None => filled(rest)?,
+                };
+                let workdir = self.recipe.workdir.clone();
+                self.recipe.volumes.extend(paths.iter().map(|p| normal(&workdir.join(p))));
+            }
+            "CMD" => {
+                self.recipe.cmd = Some(self.command(rest));
+                self.cmd_here = true;
+            }
+            "ENTRYPOINT" => {
+                self.recipe.entrypoint = Some(self.command(rest));
+                if !self.cmd_here {
+                    self.recipe.cmd = None;
+                }
+            }
+            "SHELL" => {
+                let shell = json(rest).filter(|shell| !shell.is_empty());
+                self.shell = shell.ok_or("SHELL takes a list in JSON")?;
+            }
+            "HEALTHCHECK" => {
+                let check = self.healthcheck(rest)?;
+                self.recipe.healthcheck = Some(check);
+            }
+            "COPY" | "ADD" => {
+                let copy = self.copy(instruction)?;
+                self.recipe.copies.push(copy);
+            }
+            "RUN" => self.skip(instruction),
+            "ONBUILD" => {
+                let finding = Finding::warning("onbuild-ignored", "ONBUILD has no effect")
+                    .at(&self.file.place(instruction.line))
+                    .cause("no image is built that another could build on")
+                    .next("nothing to do");
+                self.recipe.findings.push(finding);
+            }
+            // MAINTAINER says who wrote it; FROM ends the stage before it gets here.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn expose(&mut self, words: &[String]) -> Result<(), String> {
+        let too_many = || Err(format!("EXPOSE names more than {EXPOSE_MAX} ports"));
+        if words.len() > EXPOSE_MAX {
+            return too_many();
+        }
+        for word in words {
+            let ports = exposed(word).ok_or(format!("`{word}` is no port"))?;
+            self.exposed += ports.len();
+            if self.exposed > EXPOSE_MAX {
+                return too_many();
+            }
+            for port in ports {
+                if !self.recipe.expose.contains(&port) {
+                    self.recipe.expose.push(port);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, instruction: &Instruction) {
+        let body = instruction.heredocs.iter().map(|h| h.text.as_str());
+        let whole: Vec<&str> = [instruction.rest.as_str()].into_iter().chain(body).collect();
+        let text = whole.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+        self.recipe.skipped_runs.push(SkippedStep { line: instruction.line, text });
+    }
+
+    /// The exec form as it is; the shell form through the shell.
+    fn command(&self, rest: &str) -> Vec<String> {
+        match json(rest) {
+            Some(words) => words,
+            None if rest.is_empty() => Vec::new(),
+            None => self.shell.iter().cloned().chain([rest.to_owned()]).collect(),
+        }
+    }
+
+    fn healthcheck(&self, rest: &str) -> Result<Healthcheck, String> {
+        let mut check = Healthcheck::default();
+        let mut rest = rest;
+        while let Some(flag) = rest.strip_prefix("--") {
+            let (flag, behind) = flag.split_once([' ', '\t']).unwrap_or((flag, ""));
+            let (name, value) = flag.split_once('=').ok_or(format!("`--{flag}` has no value"))?;
+            let time = || {
+                let read = crate::duration::parse(value);
+                read.ok_or(format!("`{value}` is not a duration such as `30s`"))
+            };
+            match name {
+                "interval" => check.interval = time()?,
+                "timeout" => check.timeout = time()?,
+                "start-period" => check.start_period = time()?,
+                "start-interval" => check.start_interval = time()?,
+                "retries" => {
+                    let retries = value.parse().ok().filter(|n| *n > 0);
+                    check.retries = retries.ok_or(format!("`{value}` is not a count"))?;
+                }
+                _ => return Err(format!("`--{name}` is not an option of HEALTHCHECK")),
+            }
+            rest = behind.trim_start();
+        }
+        let (word, command) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
+        let command = command.trim();
+        check.test = match word.to_ascii_uppercase().as_str() {
+            "NONE" if command.is_empty() => Test::None,
+            "CMD" if !command.is_empty() => match json(command) {
+                Some(words) => Test::Exec(words),
+                None => Test::Shell(command.to_owned()),
+            },
+            _ => return Err("HEALTHCHECK takes CMD with a command, or NONE".to_owned()),
+        };
+        Ok(check)
+    }
+}
+
+pub(super) fn bad(file: &Dockerfile, instruction: &Instruction, what: String) -> Finding {
+    let cause = format!("{} is not written as Docker takes it", instruction.keyword);
+    file.error(instruction.line, what, &cause, "mend the instruction")
+}
+
+/// `ARG name`, `ARG name=default`, several of them. Without a value there is no entry.
+pub(super) fn declared_args(
+    instruction: &Instruction,
+    words: &Words<'_>,
+    args: &BTreeMap<String, String>,
+    global: &BTreeMap<String, String>,
+) -> Result<Vec<(String, String)>, String> {
+    let mut declared = Vec::new();
+    for word in split(&instruction.rest, words.escape) {
+        let (name, default) = match word.split_once('=') {
+            Some((name, default)) => (name.to_owned(), Some(words.fill(default)?)),
+            None => (word, None),
+        };
+        let given = args.get(&name).cloned().or(default).or_else(|| global.get(&name).cloned());
+        declared.extend(given.map(|value| (name, value)));
+    }
+    Ok(declared)
+}
+
+/// `key=value …`, or the old `key value`.
+fn key_values(rest: &str, words: &Words<'_>) -> Result<Vec<(String, String)>, String> {
+    let parts = split(rest, words.escape);
+    if parts.first().is_some_and(|first| first.contains('=')) {
+        let each = parts.iter().map(|part| {
+            let (key, value) = part.split_once('=').ok_or(format!("`{part}` has no `=`"))?;
+            Ok((words.fill(key)?, words.fill(value)?))
+        });
+        return each.collect();
+    }
+    let (key, value) = rest.split_once([' ', '\t']).ok_or("it takes `KEY=value`")?;
+    Ok(vec![(words.fill(key)?, words.fill(value.trim_start())?)])
+}
+
+fn exposed(word: &str) -> Option<Vec<(u16, PortKind)>> {
+    let (ports, kind) = match word.split_once('/') {
+        Some((ports, kind)) if kind.eq_ignore_ascii_case("tcp") => (ports, PortKind::Tcp),
+        Some((ports, kind)) if kind.eq_ignore_ascii_case("udp") => (ports, PortKind::Udp),
+        Some(_) => return None,
+        None => (word, PortKind::Tcp),
+    };
+    let (first, last) = crate::read::port_range(ports)?;
+    (last - first < 1024).then(|| (first..=last).map(|port| (port, kind)).collect())
+}
