@@ -47,7 +47,9 @@ fn images(service: &Service, recipe: Option<&ImageRecipe>, tree: &Node, report: 
     let cause = "what it names changes over time, so a release cannot be repeated";
     let node = tree.get("services").and_then(|s| s.get(service.name.as_str()));
     let node = node.and_then(|s| s.get("image"));
-    if let (Some(image), Some(node), None) = (&service.image, node, &service.build)
+    let run = service.build.is_none() && !service.extension.native;
+    if let (Some(image), Some(node)) = (&service.image, node)
+        && run
         && moving(image)
     {
         let what =

@@ -352,11 +352,7 @@ fn value_text(value: &str) -> String {
 
 /// The text as a YAML scalar: plain when nobody could read it as anything else.
 fn quoted(text: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
-    let word = text.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '/')
-        && text.chars().all(safe);
-    let special = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
-    if word && !special.contains(&text.to_ascii_lowercase().as_str()) {
+    if plain(text) {
         return text.to_owned();
     }
     let mut out = String::from("\"");
@@ -375,4 +371,16 @@ fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// Whether every reader of YAML takes the bare text for this text.
+fn plain(text: &str) -> bool {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./:@+=%".contains(c);
+    let special = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+    let word = text.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '/')
+        && text.chars().all(safe)
+        && !text.ends_with(':')
+        && !special.contains(&text.to_ascii_lowercase().as_str());
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    word || (unit.len() < text.len() && ["us", "ms", "s", "m", "h"].contains(&unit))
 }

@@ -178,7 +178,6 @@ fn fill(documents: &mut [Node], env: &BTreeMap<String, String>, report: &mut Rep
                     refused(InterpolateError::Bound(why), at, report);
                     size = tree::TEXT_MAX + 1;
                 }
-                scalar.text.clear();
             }
             Ok(text) => {
                 size += text.len();

@@ -171,7 +171,7 @@ fn all_errors_have_a_place_a_cause_and_a_next_step() {
 
 #[test]
 fn lints() {
-    let text = "services:\n  a:\n    image: python\n    command: x\n    x-mainspring: {native: true}\n    \
+    let text = "services:\n  a:\n    image: python\n    command: x\n    \
         environment:\n      DB_PASSWORD: hunter2\n      DB_PASSWORD_FILE: /run/x\n      OTHER_TOKEN: ${T:-}\n      \
         URL: postgres://u:p@db/x\n      KEYBOARD: de\n    depends_on: [b]\n    ports: ['80:80']\n    scale: 2\n    \
         volumes: ['/var/run/docker.sock:/s', 'v:/v']\n  \
@@ -181,14 +181,15 @@ fn lints() {
     assert_eq!(
         brief(&found),
         [
+            "error image-not-native 3",
             "warning image-no-version 3",
-            "warning credential-literal 7",
-            "warning credential-literal 10",
-            "warning dependency-unchecked 12",
-            "warning docker-socket 15",
-            "warning volume-shared 16",
+            "warning credential-literal 6",
+            "warning credential-literal 9",
+            "warning dependency-unchecked 11",
+            "warning docker-socket 14",
+            "warning volume-shared 15",
             "note no-memory-limit 2",
-            "note port-replicas 13",
+            "note port-replicas 12",
         ]
     );
     assert!(!show(&found).contains("hunter2"), "secrets are never printed");

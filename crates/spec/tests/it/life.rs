@@ -103,6 +103,16 @@ proptest! {
 }
 
 #[test]
+fn what_is_written_reads_well() {
+    let app = app("services: {a: {command: [sh, '-c', 'x: y', '8080', 'null', 'a:', 5s, 'a:b']}}");
+    let yaml = to_yaml(&app);
+    let command: Vec<&str> = yaml.lines().filter(|l| l.starts_with("      - ")).collect();
+    let expected = ["sh", "\"-c\"", "\"x: y\"", "\"8080\"", "\"null\"", "\"a:\"", "5s", "a:b"];
+    let expected = expected.map(|word| format!("      - {word}"));
+    assert_eq!(command, expected);
+}
+
+#[test]
 fn what_needs_a_release() {
     let base = "environment: {A: 1, B: 1}\nports: ['80:80']\nlabels: {l: 1}";
     let old = service(base);
