@@ -253,7 +253,7 @@ fn introduce(work: &mut Work, definition: &spec::Service, prepared: &Value) {
         name: name.clone(),
         address,
         desired_replicas: definition.replicas,
-        file_replicas: definition.replicas,
+        definition: definition.clone(),
         intent: Intent::Run,
         gated: true,
         release: None,
@@ -271,13 +271,16 @@ fn introduce(work: &mut Work, definition: &spec::Service, prepared: &Value) {
 fn renew(work: &mut Work, definition: &spec::Service, prepared: &Value, recreate: bool) {
     let name = &definition.name;
     wake(work, name);
+    let Some(service) = work.state.services.get(name).cloned() else { return };
+    if let Some(what) = spec::diff_in_place(&service.definition, definition) {
+        work.say(Level::Info, "service-changed", name, format!("{name}: {what}"));
+    }
     work.service(name, |s| {
-        if s.file_replicas != definition.replicas {
-            s.file_replicas = definition.replicas;
+        if s.definition.replicas != definition.replicas {
             s.desired_replicas = definition.replicas;
         }
+        s.definition = definition.clone();
     });
-    let Some(service) = work.state.services.get(name).cloned() else { return };
     let change = match work.state.goal(name) {
         Some(goal) => change::against(goal, definition, prepared),
         None => Some("first release".to_owned()),
@@ -382,7 +385,7 @@ fn restart(work: &mut Work, services: &[ServiceName]) {
     // `depends_on: {restart: true}` goes along.
     loop {
         let along = work.state.services.keys().filter(|name| {
-            let definition = work.state.goal(name).map(|r| &r.definition);
+            let definition = work.state.services.get(*name).map(|s| &s.definition);
             let mut on = definition.into_iter().flat_map(|d| &d.depends_on);
             on.any(|d| d.restart && names.contains(&d.service))
         });

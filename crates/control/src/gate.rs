@@ -38,7 +38,7 @@ pub(crate) fn open(work: &mut Work) {
 
 /// What a service waits for; `None` when everything is there.
 pub(crate) fn waits_for(state: &State, service: &ServiceName) -> Option<Wait> {
-    let definition = &state.goal(service)?.definition;
+    let definition = &state.services.get(service)?.definition;
     let mut waits = definition.depends_on.iter().filter_map(|d| unmet(state, d));
     let first = waits.next()?;
     if first.hopeless {
@@ -122,11 +122,7 @@ fn completed(state: &State, name: &ServiceName, desired: usize) -> Option<Wait> 
 pub(crate) fn may_stop(state: &State, service: &ServiceName) -> bool {
     !state.services.values().any(|other| {
         let stopping = other.intent != Intent::Run && other.name != *service;
-        let depends = || {
-            state.goal(&other.name).is_some_and(|release| {
-                release.definition.depends_on.iter().any(|d| d.service == *service)
-            })
-        };
+        let depends = || other.definition.depends_on.iter().any(|d| d.service == *service);
         stopping && depends() && state.instances_of(&other.name).any(|r| r.phase.is_live())
     })
 }

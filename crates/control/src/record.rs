@@ -48,8 +48,10 @@ pub struct ServiceRecord {
     pub address: Ipv4Addr,
     /// How many instances are wanted.
     pub desired_replicas: u32,
-    /// What the file last said. A scale by hand holds until the file says something new.
-    pub file_replicas: u32,
+    /// What the file last said. What `spec::diff_in_place` names holds from here at once:
+    /// update_config, depends_on, published ports, protocols. A scale by hand holds until the
+    /// file's replicas change. What instances were started with is in their release.
+    pub definition: spec::Service,
     /// What a person wants of it.
     pub intent: Intent,
     /// Waits for what it depends on before its first start.

@@ -58,7 +58,7 @@ impl View {
     }
 
     fn update(&self) -> &UpdateConfig {
-        &self.release.definition.update
+        &self.service.definition.update
     }
 
     /// Some release serves that a failure can fall back on.

@@ -2,7 +2,8 @@
 //!
 //! Keys are paths of text, values are bytes. Every commit that changes something raises the
 //! revision by one; an entry remembers the revisions that made it and last changed it. The
-//! embedded store and etcd are told apart by nobody: both pass `conformance`.
+//! embedded store and etcd are told apart by nobody: both pass the suite in
+//! `tests/it/conformance.rs`.
 //!
 //! Calls block until the disk (or the network) has answered. A commit that was answered is
 //! durable.

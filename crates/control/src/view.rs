@@ -214,6 +214,9 @@ fn failed_release(state: &State, service: &ServiceRecord, number: u64) -> String
     format!("release {number} did not make it, release {serving} serves on: {reason}")
 }
 
+/// So many failures in a row still count as starting.
+const FALSE_STARTS: u32 = 2;
+
 /// The most telling instance that is not healthy, and whether it has failed rather than not come
 /// yet.
 fn worst(state: &State, name: &ServiceName) -> Option<(String, bool)> {
@@ -231,7 +234,12 @@ fn worst(state: &State, name: &ServiceName) -> Option<(String, bool)> {
         Phase::Healthy => 8,
     };
     let record = of.filter(|r| rank(r) < 8).min_by_key(|r| (rank(r), r.id.slot()))?;
-    let fails = rank(record) <= 3;
+    // One that never served may fall over once or twice: what it needs may not be there yet.
+    let fails = match rank(record) {
+        0 | 2 => true,
+        1 | 3 => record.failures > FALSE_STARTS,
+        _ => false,
+    };
     let mut sentence = instance(state, record).why;
     if let (Phase::Starting, Some(exit)) = (record.phase, &record.last_exit)
         && record.failures > 0
