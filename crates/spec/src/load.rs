@@ -333,6 +333,12 @@ fn runnable(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&Image
     let name = &service.name;
     let says = |words: &Option<Vec<String>>| words.as_ref().is_some_and(|w| !w.is_empty());
     let has_command = says(&service.command) || says(&service.entrypoint);
+    if service.extension.engine.is_some() {
+        let what = format!("`x-mainspring.engine` of service `{name}` leads nowhere yet");
+        let finding = Finding::error("engine-later", what).at(&service.place);
+        let cause = "real engines behind a name are not yet part of this version";
+        reader.report.push(finding.cause(cause).next("give the others the engine's own address"));
+    }
     let nothing = |place: &base::Place, next: &str| {
         Finding::error("nothing-to-run", format!("service `{name}` has nothing to run"))
             .at(place)

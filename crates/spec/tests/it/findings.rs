@@ -74,6 +74,10 @@ fn something_to_run() {
         ("{image: postgres:16}", vec!["error image-not-native 2"]),
         ("{image: postgres:16, command: x}", vec!["error image-not-native 2"]),
         ("{image: redis:7}", vec!["error stand-in-later 2"]),
+        (
+            "{image: redis:7, x-mainspring: {engine: 'redis://h:1'}}",
+            vec!["error engine-later 2", "error stand-in-later 2"],
+        ),
         ("{image: redis:7, command: redis-server, x-mainspring: {native: true}}", vec![]),
         ("{build: .}", vec!["error dockerfile-unreadable 2"]),
         ("{build: {context: 'https://x/y.git'}}", vec!["error build-remote-context 2"]),
