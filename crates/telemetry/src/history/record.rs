@@ -345,10 +345,8 @@ impl Shown {
             *self = Shown { total: Some(0), ..Shown::default() };
         }
         let now = histogram.snapshot();
-        let more = Sparse::between(&self.buckets, &now.buckets);
+        let more = Sparse::since(&mut self.buckets, &now.buckets);
         let sum = signed(now.sum.wrapping_sub(self.sum));
-        let filled = (0u16..).zip(now.buckets.iter().copied()).filter(|(_, count)| *count > 0);
-        self.buckets = filled.collect();
         self.sum = now.sum;
         // The count of the buckets read, not of the histogram: what was recorded meanwhile is then
         // seen as missing, and read at the next sample.

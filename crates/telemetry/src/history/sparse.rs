@@ -10,16 +10,21 @@ use super::bytes::{Bytes, put};
 pub(super) struct Sparse(Vec<(u16, u64)>);
 
 impl Sparse {
-    /// What was recorded between two readings of the same buckets, the first of them sparse.
-    pub(super) fn between(then: &[(u16, u32)], now: &[u32]) -> Sparse {
-        let mut then = then.iter().peekable();
+    /// What was recorded since the last reading of the same buckets, which becomes this one.
+    pub(super) fn since(last: &mut Vec<(u16, u32)>, now: &[u32]) -> Sparse {
+        let mut then = std::mem::replace(last, Vec::with_capacity(last.len() + 4)).into_iter();
+        let mut before = then.next();
         let mut found = Vec::new();
-        for (bucket, &count) in (0u16..).zip(now) {
-            let before = then.next_if(|(each, _)| *each == bucket).map_or(0, |(_, count)| *count);
-            let more = count.wrapping_sub(before);
-            if more > 0 {
-                found.push((bucket, more.into()));
+        for (bucket, &count) in (0u16..).zip(now).filter(|(_, count)| **count > 0) {
+            // A count that wrapped to zero is passed over here, and so is what it was before.
+            while before.is_some_and(|(each, _)| each < bucket) {
+                before = then.next();
             }
+            let known = before.filter(|(each, _)| *each == bucket).map_or(0, |(_, count)| count);
+            if count != known {
+                found.push((bucket, count.wrapping_sub(known).into()));
+            }
+            last.push((bucket, count));
         }
         Sparse(found)
     }
@@ -121,11 +126,11 @@ mod tests {
             let one = histogram.snapshot();
             second.iter().for_each(|&v| histogram.record(v));
             let both = histogram.snapshot();
-            let kept: Vec<(u16, u32)> =
-                (0u16..).zip(one.buckets.iter().copied()).filter(|(_, n)| *n > 0).collect();
-            let mut merged = Sparse::between(&[], &one.buckets);
-            merged.merge(&Sparse::between(&kept, &both.buckets));
-            prop_assert_eq!(&merged, &Sparse::between(&[], &both.buckets));
+            let mut last = Vec::new();
+            let mut merged = Sparse::since(&mut last, &one.buckets);
+            merged.merge(&Sparse::since(&mut last, &both.buckets));
+            prop_assert_eq!(&merged, &Sparse::since(&mut Vec::new(), &both.buckets));
+            prop_assert!(Sparse::since(&mut last, &both.buckets).is_empty());
             prop_assert_eq!(merged.count(), both.count);
             prop_assert_eq!(merged.quantile(q), both.quantile(q));
             let mut out = Vec::new();
