@@ -87,6 +87,9 @@ pub struct ServiceView {
     pub release: Option<u64>,
     /// Release that is on its way in, when it is not `release`.
     pub next_release: Option<u64>,
+    /// A newer release that did not make it while `release` serves on.
+    #[serde(default)]
+    pub failed_release: Option<u64>,
     /// Instances wanted.
     pub desired: u32,
     /// Instances healthy now.

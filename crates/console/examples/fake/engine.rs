@@ -523,6 +523,7 @@ impl Service {
                 .collect(),
             release: (!blueprint.name.is_empty()).then_some(self.release),
             next_release: self.next_release,
+            failed_release: None,
             desired: self.desired,
             healthy: self.healthy(),
             traffic: model::traffic(name, second, rate, blueprint.p50_ms, model::bad_share(name)),

@@ -26,7 +26,7 @@ export function Events() {
       html`<button key=${value} aria-pressed=${level === value} onClick=${() => amend({ level: value })}>${label}</button>`)}</div>
     <input type="search" class="filter" data-filter aria-label="Filter events" placeholder="Filter  /" value=${filter}
       onInput=${(event) => amend({ filter: event.target.value })} />`;
-  return html`<${Head} title="Events" command="ms ps --json" />
+  return html`<${Head} title="Events" command="ms events" />
     <${Card} title="What happened" note=${`${shown.length} of ${events.length}`} actions=${actions}>
       ${events.length === 0 ? html`<${Empty} title="Nothing has happened yet" command="ms up compose.yaml" />`
         : shown.length === 0 ? html`<p class="quiet pad">No event matches.</p>`
@@ -44,7 +44,15 @@ export function EventList({ events, days, linked }) {
     const name = event.service;
     return html`<${Fragment} key=${event.seq}>${heading}<li data-row><time title=${day(event.at)}>${time(event.at)}</time>
       <span><${Shape} state=${event.level} /><span class="hidden">${event.level}</span></span>
-      <div>${linked && name && html`<a href=${serviceHref(name)} class="about">${name}</a>${" "}`}${first}<span class="kind">${event.kind}</span>
+      <div>${linked && name ? html`<${About} name=${name} text=${first} />` : first}<span class="kind">${event.kind}</span>
         ${rest.length > 0 && html`<pre>${rest.join("\n")}</pre>`}</div></li><//>`;
   })}</ul>`;
+}
+
+/** A sentence that begins with the link of its service, which is not said twice. */
+function About({ name, text }) {
+  const starts = text === name || text.startsWith(`${name} `) || text.startsWith(`${name}.`);
+  const head = starts ? text.split(" ", 1)[0] : name;
+  const rest = starts ? text.slice(head.length) : ` ${text}`;
+  return html`<a href=${serviceHref(name)} class="about">${head}</a>${rest}`;
 }

@@ -213,12 +213,12 @@ export function Logs() {
     <input type="datetime-local" step="1" value=${value ? inputTime(value) : ""} onChange=${(event) =>
       amend({ [name]: event.target.value ? new Date(event.target.value).getTime() : null })} /></label>`;
   return html`<${Head} title="Logs" command=${twin({ services, grep, last, since, until })} />
-    <${Card} title="Lines" note=${range ? "a fixed range" : "live"} actions=${html`<label class="hidden" for="log-window">Time range</label>
-      <select id="log-window" value=${since || until ? "range" : last} onChange=${(event) => choose(event.target.value)}>
-      ${WINDOWS.map(([value, label]) => html`<option key=${value} value=${value}>${label}</option>`)}</select>`}>
+    <section class="card" aria-label="Lines">
       <div class="log-bar"><input type="search" class="grep" data-filter aria-label="Filter lines" placeholder="Text, or /regular expression/"
-        value=${typed} onInput=${(event) => type(event.target.value)} />
-        ${(since > 0 || until > 0) && html`${edge("since", since)}${edge("until", until)}`}</div>
+          value=${typed} onInput=${(event) => type(event.target.value)} />
+        ${(since > 0 || until > 0) && html`${edge("since", since)}${edge("until", until)}`}
+        <select aria-label="Time range" value=${since || until ? "range" : last} onChange=${(event) => choose(event.target.value)}>
+          ${WINDOWS.map(([value, label]) => html`<option key=${value} value=${value}>${label}</option>`)}</select></div>
       ${names.length > 0 && html`<div class="log-services" role="group" aria-label="Services">
         ${names.map((name) => html`<button key=${name} class="chip" aria-pressed=${services.includes(name)} onClick=${() => toggle(name)}>${name}</button>`)}
         ${services.length > 0 && html`<button class="link" onClick=${() => amend({ service: null })}>All services</button>`}</div>`}
@@ -226,7 +226,7 @@ export function Logs() {
         empty=${names.length === 0 ? html`<${Empty} title="No lines yet" command="ms up compose.yaml" />`
           : html`<${Empty} title="No line matches" command=${twin({ services: [], grep: "", last: "", since: 0, until: 0 })}>
             Take a filter away, or choose an earlier time.<//>`} />
-    <//>`;
+    </section>`;
 }
 
 function twin({ services, grep, last, since, until }) {

@@ -69,7 +69,7 @@ function Bar() {
   const state = connection.value === "live" && paused.value ? "paused" : connection.value;
   const word = { live: "Live", paused: "Paused", lost: "Reconnecting", connecting: "Connecting" }[state];
   return html`<div class="bar">
-      <button class="finder" onClick=${() => { layer.value = "palette"; }} aria-label="Find a page, a service or an action">${ICONS.find}<span>Find</span><kbd>Ctrl K</kbd></button>
+      <button class="finder" onClick=${() => { layer.value = "palette"; }} title="Find a page, a service or an action">${ICONS.find}<span>Find</span><kbd>Ctrl K</kbd></button>
       <div class="bar-space"></div>
       <button class="pulse ${state}" aria-pressed=${paused.value} onClick=${() => { paused.value = !paused.value; }} title="Pause or resume (l)"><span aria-live="polite">${word}</span></button>
       <button class="icon-button" onClick=${turnTheme} aria-label=${`Theme: ${theme.value}`} title=${`Theme: ${theme.value}`}>${ICONS[theme.value]}</button>

@@ -58,8 +58,7 @@ export function CallMap({ overview }) {
 
 function Node({ service, at }) {
   const { name, health, healthy, desired, traffic } = service;
-  const said = `${name}, ${health}, ${healthy} of ${desired}, ${rate(traffic.requests_per_second)} requests a second`;
-  return html`<a href=${serviceHref(name)} aria-label=${said} class="node ${tone(health)}"
+  return html`<a href=${serviceHref(name)} class="node ${tone(health)}"
       transform="translate(${at.x - NODE.width / 2} ${at.y - NODE.height / 2})">
     <rect class="node-box" width=${NODE.width} height=${NODE.height} rx="9" />
     <g transform="translate(14 17)"><${Shape} state=${health} svg /></g>

@@ -57,7 +57,7 @@ export function CopyCommand({ command }) {
     return () => clearTimeout(timer);
   }, [said]);
   const copy = async () => say(await copyText(command) ? "Copied" : "Select and copy by hand");
-  return html`<button class="copy" onClick=${copy} title="Copy as a command" aria-label=${`Copy as ${command}`}>
+  return html`<button class="copy" onClick=${copy} title="Copy as a command">
     <code>${command}</code><span class="copy-word" aria-live="polite">${said || "Copy"}</span></button>`;
 }
 
