@@ -112,6 +112,9 @@ pub enum OpError {
     },
 }
 
+/// Usage, and when it was measured.
+type Measured = (Duration, HashMap<InstanceId, Usage>);
+
 type Instances = BTreeMap<InstanceId, Arc<Instance>>;
 
 /// Every instance of one engine. Cheap to clone; when the last clone is dropped nobody watches
@@ -122,7 +125,7 @@ pub struct Agent {
     isolation: Arc<Isolation>,
     instances: Arc<Mutex<Instances>>,
     tasks: Arc<Mutex<JoinSet<()>>>,
-    usage: Arc<Mutex<Option<(Duration, HashMap<InstanceId, Usage>)>>>,
+    usage: Arc<Mutex<Option<Measured>>>,
 }
 
 impl Agent {

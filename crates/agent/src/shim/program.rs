@@ -69,11 +69,12 @@ impl Surroundings {
                     errno: 0,
                 })?;
                 let own = rustix::process::geteuid();
-                let same = own.as_raw() == ids.uid;
-                if !same && !(own.is_root() && mode != Mode::User) {
-                    warnings.push(format!("runs as uid {own:?}, not as `{text}`: not root"));
+                let may_change = own.is_root() && mode != Mode::User;
+                if !may_change && own.as_raw() != ids.uid {
+                    let own = own.as_raw();
+                    warnings.push(format!("runs as uid {own}, not as `{text}`: not root"));
                 }
-                (own.is_root() && mode != Mode::User).then_some(ids)
+                may_change.then_some(ids)
             }
         };
         Ok(Surroundings { env, path, working_dir: spec.working_dir.clone(), ids, mode })

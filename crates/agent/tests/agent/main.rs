@@ -1,5 +1,6 @@
 //! Instances for real. A harness of its own, because this executable is also the shim, and the
 //! engine that gets killed.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
 mod address;
 mod engine;
