@@ -249,7 +249,8 @@ impl Printer {
                 String::new()
             }
             (repeats, Some(last)) => {
-                let text = self.format(&last, &format!(" (×{repeats})"));
+                let count = if repeats > 1 { format!(" (×{repeats})") } else { String::new() };
+                let text = self.format(&last, &count);
                 self.last = Some(last);
                 text
             }
@@ -319,6 +320,10 @@ mod tests {
         text.push_str(&printer.line(&line(2, "web.1", "stderr", "tick")));
         text.push_str(&printer.end());
         assert_eq!(text, "web.1 | tick\nweb.1 | tick (×412)\nweb.1 ! tick\n");
+        // A single repeat is shorter as it is.
+        assert_eq!(printer.line(&line(3, "web.1", "stderr", "tick")), "");
+        assert_eq!(printer.end(), "web.1 ! tick\n");
+        assert_eq!(printer.end(), "");
     }
 
     #[test]

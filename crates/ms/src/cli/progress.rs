@@ -266,12 +266,15 @@ pub(crate) fn summary(
     let mut text = String::new();
     for service in &services {
         let style = state_style(health_word(service.health));
+        let state = service_state(service);
         let line = format!(
-            "{} {:name_width$}{}{}",
+            "{} {:name_width$}{}{:pad$}{}",
             paint(color, style, health_mark(service.health)),
             service.name,
-            paint(color, style, &format!("{:state_width$}", service_state(service))),
+            paint(color, style, &state),
+            "",
             paint(color, Style::Bold, &published(service)),
+            pad = state_width - columns(&state),
         );
         text.push_str(line.trim_end());
         text.push('\n');
@@ -280,9 +283,11 @@ pub(crate) fn summary(
     let url_width = state_width + widest(&|s| columns(&published(s))).max(21);
     let ready = took.map_or_else(String::new, |took| format!("ready in {}", show_duration(took)));
     let line = format!(
-        "  {CONSOLE:name_width$}{}{}",
-        paint(color, Style::Bold, &format!("{url:url_width$}")),
+        "  {CONSOLE:name_width$}{}{:pad$}{}",
+        paint(color, Style::Bold, url),
+        "",
         paint(color, Style::Dim, &ready),
+        pad = url_width.saturating_sub(columns(url)),
     );
     text.push_str(line.trim_end());
     text.push('\n');

@@ -59,12 +59,13 @@ pub(crate) fn service_state(service: &ServiceView) -> String {
     }
 }
 
-/// How long ago, `-` when it is not known.
+/// How long ago in whole seconds, `-` when it is not known.
 pub(crate) fn ago(at: Option<UnixNanos>, now: UnixNanos) -> String {
-    at.map_or_else(
-        || "-".to_owned(),
-        |at| show_duration(std::time::Duration::from_secs(now.since(at).as_secs())),
-    )
+    match at.map(|at| now.since(at).as_secs()) {
+        None => "-".to_owned(),
+        Some(secs @ 0..10) => format!("{secs} s"),
+        Some(secs) => show_duration(std::time::Duration::from_secs(secs)),
+    }
 }
 
 /// Cores in use.
@@ -125,6 +126,8 @@ mod tests {
         let shown = [None, Some(0.123), Some(5.0), Some(250.4), Some(12_345.0)].map(latency);
         assert_eq!(shown, ["-", "0.12 ms", "5.0 ms", "250 ms", "12 s"]);
         assert_eq!(moment(UnixNanos(1_700_000_000_123_456_789)), "2023-11-14T22:13:20.123Z");
+        assert_eq!(ago(Some(UnixNanos(0)), UnixNanos(900_000_000)), "0 s");
+        assert_eq!(ago(None, UnixNanos(1)), "-");
         assert_eq!(ago(Some(UnixNanos(0)), UnixNanos(3_700_900_000_000)), "1 h 1 min");
     }
 }

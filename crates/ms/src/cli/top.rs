@@ -94,6 +94,8 @@ fn once(top: &Top, overview: &Overview, out: &mut Out) -> Outcome {
         }
         let app = &overview.status.app;
         out.json("ms.top/1", &Table { app, services, calls: &overview.calls })?;
+    } else if services.is_empty() {
+        out.progress("nothing runs; `ms up` starts the app")?;
     } else {
         out.text(&render(services, Order::Name, out.mode.color, out.mode.width))?;
     }
