@@ -241,7 +241,8 @@ mod tests {
                         values.iter().filter(|&&v| v as f64 / unit <= le + 1e-12).count() as f64
                     }
                 };
-                prop_assert!((got - want).abs() <= want.abs() * 1e-9, "{name} {labels:?}: {got} for {want}");
+                let near = (got - want).abs() <= want.abs() * 1e-9;
+                prop_assert!(near, "{name} {labels:?}: {got} for {want}");
             }
         }
     }

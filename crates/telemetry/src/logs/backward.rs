@@ -30,7 +30,8 @@ pub(super) struct Backward {
 }
 
 impl Backward {
-    /// Reads the first `length` bytes of `file`; a last line without its line end counts only when `torn` is true.
+    /// Reads the first `length` bytes of `file`; a last line without its line end counts only when
+    /// `torn` is true.
     pub(super) fn new(file: File, length: u64, torn: bool) -> io::Result<Backward> {
         Backward::with_block(file, length, torn, BLOCK_BYTES_MIN)
     }

@@ -173,7 +173,8 @@ mod tests {
                 let place = |share: usize| share * entries.len() / 100;
                 fs::write(folder.join("10.log"), file_of(&entries[..place(cut)])).unwrap();
                 fs::write(folder.join("9.log.gz"), "not ours").unwrap();
-                fs::write(folder.join("200.log"), file_of(&entries[place(cut)..place(cut2)])).unwrap();
+                let middle = file_of(&entries[place(cut)..place(cut2)]);
+                fs::write(folder.join("200.log"), middle).unwrap();
                 let mut current = file_of(&entries[place(cut2)..]);
                 current.push_str("garbage\n\n2026-11-22T04:59:59Z stdout F torn");
                 fs::write(folder.join("current.log"), current).unwrap();
