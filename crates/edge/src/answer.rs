@@ -5,10 +5,10 @@ use std::io::ErrorKind;
 use std::task::Poll;
 
 use base::{InstanceId, ServiceName};
-use tokio::net::TcpStream;
 
 use crate::http::{Method, Refusal};
 use crate::service::Unavailable;
+use crate::socket::Socket;
 
 /// Bytes of a refused request that are read and dropped, so that the client gets to its answer.
 const LINGER_BYTES_MAX: usize = 256 << 10;
@@ -56,7 +56,7 @@ impl Answer {
 
     /// Writes the answer as far as the socket takes it at once, which is all of it unless the
     /// client reads nothing; `false` when it did not go out whole.
-    pub(crate) fn send(&self, stream: &TcpStream, method: Method, keep_alive: bool) -> bool {
+    pub(crate) fn send(&self, stream: &Socket, method: Method, keep_alive: bool) -> bool {
         let status = self.refusal.status();
         let text = format!(
             "HTTP/1.1 {status} {}\r\ncontent-type: text/plain; charset=utf-8\r\n\
@@ -97,21 +97,18 @@ fn reason(status: u16) -> &'static str {
 
 /// Ends a connection whose client may still be sending: a close with unread bytes would reset it
 /// and take the answer away from the client.
-pub(crate) async fn linger(stream: &TcpStream) {
-    if socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write).is_err() {
+pub(crate) async fn linger(stream: &Socket) {
+    if stream.shut_down().is_err() {
         return;
     }
     let mut left = LINGER_BYTES_MAX;
     let drained = poll_fn(|cx| {
         let mut sink = [0; 1024];
         while left > 0 {
-            if stream.poll_read_ready(cx).is_pending() {
-                return Poll::Pending;
-            }
-            match stream.try_read(&mut sink) {
-                Ok(count) if count > 0 => left = left.saturating_sub(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                _ => break,
+            match stream.poll_read(cx, &mut sink) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(count)) if count > 0 => left = left.saturating_sub(count),
+                Poll::Ready(_) => break,
             }
         }
         Poll::Ready(())

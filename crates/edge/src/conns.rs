@@ -68,10 +68,13 @@ impl Conn {
     }
 }
 
+/// The listener that a connection came in through, and the connection.
+type Slot = (u64, Rc<Conn>);
+
 /// Every connection of a thread.
 #[derive(Default)]
 pub(crate) struct Conns {
-    slots: RefCell<Vec<Option<(u64, Rc<Conn>)>>>,
+    slots: RefCell<Vec<Option<Slot>>>,
     free: RefCell<Vec<usize>>,
     open: Cell<usize>,
 }

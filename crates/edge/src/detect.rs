@@ -16,14 +16,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
-use tokio::net::TcpStream;
-
 use crate::buffer::Buffer;
 use crate::conns::TICK;
 use crate::http_conn;
 use crate::metrics;
 use crate::pump::poll_fill;
 use crate::service::{Target, acquire};
+use crate::socket::Socket;
 use crate::tcp;
 use crate::worker::{ConnGuard, LocalListener, Worker};
 
@@ -110,7 +109,7 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
     guard: ConnGuard,
-    stream: TcpStream,
+    stream: Socket,
     peer: SocketAddr,
 ) {
     // Boxed and separate, so that HTTP connections do not carry the room for it while idle.
@@ -135,7 +134,7 @@ async fn find(
     worker: &Worker,
     listener: &LocalListener,
     guard: &ConnGuard,
-    stream: &TcpStream,
+    stream: &Socket,
 ) -> Option<Found> {
     let mut first = Buffer::default();
     let wait = worker.limits().detect_wait;
@@ -198,12 +197,12 @@ async fn find(
 }
 
 /// Waits until client or server has bytes to read.
-async fn first_word(guard: &ConnGuard, stream: &TcpStream, server: Option<&Target>) -> Spoke {
+async fn first_word(guard: &ConnGuard, stream: &Socket, server: Option<&Target>) -> Spoke {
     poll_fn(|cx| {
-        if stream.poll_read_ready(cx).is_ready() {
+        if stream.poll_readable(cx).is_ready() {
             return Poll::Ready(Spoke::Client);
         }
-        if server.is_some_and(|server| server.stream.poll_read_ready(cx).is_ready()) {
+        if server.is_some_and(|server| server.stream.poll_readable(cx).is_ready()) {
             return Poll::Ready(Spoke::Server);
         }
         guard.conn.watch(cx);

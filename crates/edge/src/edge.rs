@@ -62,7 +62,10 @@ impl Edge {
             let limit = limit.clone();
             edge.thread(format!("edge-{index}"), move |runtime| {
                 let worker = Rc::new(Worker::new(index, shared, limit));
-                runtime.block_on(worker.run(tables));
+                // As a task, since waking the outermost future costs a system call.
+                let main = runtime.spawn_local(worker.run(tables));
+                // A panic of the thread's main loop has been reported by the panic hook.
+                let _ = runtime.block_on(main);
             })?;
         }
         edge.thread("edge-director".to_owned(), move |runtime| {

@@ -4,22 +4,21 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use base::{InstanceId, ServiceName};
-use tokio::net::TcpStream;
 
 use crate::EndpointAddress;
 use crate::balance::Candidate;
 use crate::metrics::CallStats;
 use crate::shared::Load;
+use crate::socket::Socket;
 
 /// Ticks for which an endpoint is set aside after the first failure; doubles up to the second.
 const ASIDE_TICKS: (u64, u64) = (1, 4);
 
 /// A connection to an instance that waits for the next request.
 pub(crate) struct Idle {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Socket,
     pub(crate) dialled: SocketAddr,
     pub(crate) since: u64,
     pub(crate) until: u64,
@@ -88,7 +87,7 @@ impl LocalEndpoint {
     }
 
     /// A living idle connection, the newest first; none that has been idle since before `after`.
-    pub(crate) fn take_idle(&self, to: SocketAddr, after: u64) -> Option<TcpStream> {
+    pub(crate) fn take_idle(&self, to: SocketAddr, after: u64) -> Option<Socket> {
         let mut idle = self.idle.borrow_mut();
         loop {
             let at = idle.iter().rposition(|idle| idle.dialled == to)?;
@@ -96,7 +95,7 @@ impl LocalEndpoint {
                 return None;
             }
             let taken = idle.swap_remove(at);
-            if is_quiet(&taken.stream) {
+            if taken.stream.is_quiet() {
                 return Some(taken.stream);
             }
         }
@@ -115,7 +114,7 @@ impl LocalEndpoint {
 
     /// Closes idle connections that are over age or that the instance closed.
     pub(crate) fn sweep(&self, tick: u64) {
-        self.idle.borrow_mut().retain(|idle| idle.until > tick && is_quiet(&idle.stream));
+        self.idle.borrow_mut().retain(|idle| idle.until > tick && idle.stream.is_quiet());
     }
 
     /// It has idle connections.
@@ -151,15 +150,4 @@ impl Candidate for Rc<LocalEndpoint> {
     fn set_credit(&self, credit: i64) {
         self.credit.set(credit);
     }
-}
-
-/// Nothing has arrived on an idle connection: no end of it, and no bytes that nobody asked for.
-/// Costs a system call only when the event queue has reported something.
-fn is_quiet(stream: &TcpStream) -> bool {
-    let mut cx = Context::from_waker(Waker::noop());
-    if stream.poll_read_ready(&mut cx).is_pending() {
-        return true;
-    }
-    let mut byte = [0];
-    matches!(stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }

@@ -6,13 +6,12 @@
 
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
-
 use crate::buffer::Buffer;
 use crate::conns::Conn;
 use crate::http::{Ending, Field, Framing, HeadScan, Refusal, Request, Response, Version};
 use crate::http::{Method, response_head};
 use crate::pump::{Break, Pump, poll_fill};
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// What a request needs while it is under way; kept and lent by the thread.
@@ -63,8 +62,8 @@ enum Step {
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) conn: &'a Conn,
-    pub(crate) client: &'a TcpStream,
-    pub(crate) upstream: &'a TcpStream,
+    pub(crate) client: &'a Socket,
+    pub(crate) upstream: &'a Socket,
     pub(crate) request: &'a Request,
     pub(crate) work: &'a mut Work,
     pub(crate) upload: &'a mut Pump,
@@ -90,7 +89,7 @@ impl<'a> Exchange<'a> {
     pub(crate) fn new(
         worker: &'a Worker,
         conn: &'a Conn,
-        (client, upstream): (&'a TcpStream, &'a TcpStream),
+        (client, upstream): (&'a Socket, &'a Socket),
         request: &'a Request,
         work: &'a mut Work,
         upload: &'a mut Pump,

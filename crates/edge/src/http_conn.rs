@@ -7,9 +7,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
-use base::ServiceName;
-use tokio::net::TcpStream;
-
 use crate::answer::{self, Answer};
 use crate::buffer::Buffer;
 use crate::conns::ticks;
@@ -19,8 +16,10 @@ use crate::http::{Ending, Forwarding, HeadScan, Method, Refusal, Request, reques
 use crate::metrics;
 use crate::pump::{Pump, poll_fill};
 use crate::service::{Target, acquire};
+use crate::socket::Socket;
 use crate::tunnel;
 use crate::worker::{Caller, ConnGuard, LocalListener, Worker};
+use base::ServiceName;
 
 /// How often a request goes to another endpoint after a connection ended without an answer.
 const REPEATS_MAX: u32 = 3;
@@ -30,7 +29,7 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
     guard: ConnGuard,
-    stream: TcpStream,
+    stream: Socket,
     peer: SocketAddr,
 ) {
     serve_after(worker, listener, guard, stream, peer, Buffer::default()).await;
@@ -41,7 +40,7 @@ pub(crate) async fn serve_after(
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
     guard: ConnGuard,
-    stream: TcpStream,
+    stream: Socket,
     peer: SocketAddr,
     first: Buffer,
 ) {
@@ -55,12 +54,10 @@ pub(crate) async fn serve_after(
     loop {
         let mut at_hand = match work.take() {
             Some(work) => work,
-            None => {
-                if !client.wait().await {
-                    return;
-                }
-                client.worker.take_work()
-            }
+            None => match client.wait().await {
+                Some(work) => work,
+                None => return,
+            },
         };
         let next = client.request(&mut at_hand).await;
         if next == Next::Request && !at_hand.down.is_empty() {
@@ -89,22 +86,30 @@ struct Client {
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
     guard: ConnGuard,
-    stream: TcpStream,
+    stream: Socket,
     peer: SocketAddr,
     caller: Caller,
 }
 
 impl Client {
-    /// Waits for the first byte of a request, holding no buffer; `false` when none will come.
-    async fn wait(&self) -> bool {
+    /// Waits for the first bytes of a request, holding no buffer; `None` when none will come.
+    async fn wait(&self) -> Option<Box<Work>> {
         let conn = &self.guard.conn;
         conn.set_deadline(self.worker.now() + self.worker.ticks.idle);
         poll_fn(|cx| {
-            if self.stream.poll_read_ready(cx).is_ready() {
-                return Poll::Ready(true);
+            if self.stream.poll_maybe_readable(cx).is_ready() {
+                let mut work = self.worker.take_work();
+                match poll_fill(cx, &self.stream, &mut work.down) {
+                    Poll::Ready(Some(count)) if count > 0 => return Poll::Ready(Some(work)),
+                    Poll::Ready(_) => {
+                        self.worker.put_work(work);
+                        return Poll::Ready(None);
+                    }
+                    Poll::Pending => self.worker.put_work(work),
+                }
             }
             if conn.is_leaving() || self.worker.is_draining() || conn.poll_expired(cx).is_ready() {
-                return Poll::Ready(false);
+                return Poll::Ready(None);
             }
             Poll::Pending
         })

@@ -23,6 +23,7 @@ pub mod metrics;
 mod pump;
 mod service;
 mod shared;
+mod socket;
 mod status;
 mod table;
 mod tcp;

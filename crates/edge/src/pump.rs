@@ -1,12 +1,10 @@
 //! Moves one message from one socket to another: a head that is ready, then its body.
 
-use std::io::{ErrorKind, IoSlice};
 use std::task::{Context, Poll};
-
-use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
 use crate::http::{Framing, Refusal};
+use crate::socket::Socket;
 
 /// Why a message did not get through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,30 +99,17 @@ impl Pump {
         cx: &mut Context<'_>,
         head: &[u8],
         buffer: &mut Buffer,
-        from: &TcpStream,
-        to: &TcpStream,
+        from: &Socket,
+        to: &Socket,
     ) -> Poll<Result<(), Break>> {
         loop {
             while self.head_at < head.len() || self.ready > 0 {
                 let head = &head[self.head_at..];
                 let body = &buffer.bytes()[self.at..self.at + self.ready];
-                let written = if body.is_empty() {
-                    to.try_write(head)
-                } else if head.is_empty() {
-                    to.try_write(body)
-                } else {
-                    to.try_write_vectored(&[IoSlice::new(head), IoSlice::new(body)])
-                };
-                match written {
-                    Ok(0) => return Poll::Ready(Err(Break::Sink)),
-                    Ok(count) => self.written(count, head.len(), buffer),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        if to.poll_write_ready(cx).is_pending() {
-                            return Poll::Pending;
-                        }
-                    }
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(_) => return Poll::Ready(Err(Break::Sink)),
+                match to.poll_write(cx, head, body) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(count)) if count > 0 => self.written(count, head.len(), buffer),
+                    Poll::Ready(_) => return Poll::Ready(Err(Break::Sink)),
                 }
             }
             if self.framing.is_done() {
@@ -161,23 +146,15 @@ impl Pump {
 /// Reads what has arrived into the buffer's room. `None` is an error, 0 the end.
 pub(crate) fn poll_fill(
     cx: &mut Context<'_>,
-    from: &TcpStream,
+    from: &Socket,
     buffer: &mut Buffer,
 ) -> Poll<Option<usize>> {
-    loop {
-        match from.poll_read_ready(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(None),
-            Poll::Ready(Ok(())) => {}
+    match from.poll_read(cx, buffer.room()) {
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Ok(count)) => {
+            buffer.filled(count);
+            Poll::Ready(Some(count))
         }
-        match from.try_read(buffer.room()) {
-            Ok(count) => {
-                buffer.filled(count);
-                return Poll::Ready(Some(count));
-            }
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => return Poll::Ready(None),
-        }
+        Poll::Ready(Err(_)) => Poll::Ready(None),
     }
 }

@@ -17,7 +17,8 @@ use crate::endpoint::LocalEndpoint;
 use crate::http::Refusal;
 use crate::metrics::{self, CallStats};
 use crate::shared::{Held, LoadGuard, Service};
-use crate::worker::{LocalListener, Worker, prepare};
+use crate::socket::Socket;
+use crate::worker::{LocalListener, Worker};
 use crate::{Balance, Upstream};
 
 /// A service and its ready endpoints.
@@ -33,7 +34,7 @@ pub(crate) struct LocalService {
 pub(crate) struct Target {
     pub(crate) endpoint: Rc<LocalEndpoint>,
     pub(crate) guard: LoadGuard,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Socket,
     pub(crate) dialled: SocketAddr,
 }
 
@@ -186,13 +187,10 @@ async fn connect_or_hold(
     }
 }
 
-async fn connect(worker: &Worker, to: SocketAddr) -> Result<TcpStream, String> {
+async fn connect(worker: &Worker, to: SocketAddr) -> Result<Socket, String> {
     let limit = worker.limits().connect_timeout;
     match tokio::time::timeout(limit, TcpStream::connect(to)).await {
-        Ok(Ok(stream)) => {
-            prepare(&stream);
-            Ok(stream)
-        }
+        Ok(Ok(stream)) => Ok(Socket::new(stream)),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no connection within {limit:?}")),
     }

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use net::{Outcome, Session};
-use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
 use crate::metrics;
 use crate::service::{Target, acquire};
+use crate::socket::Socket;
 use crate::tunnel;
 use crate::worker::{Caller, ConnGuard, LocalListener, Worker};
 
@@ -17,7 +17,7 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
     guard: ConnGuard,
-    stream: TcpStream,
+    stream: Socket,
     peer: SocketAddr,
 ) {
     match acquire(&worker, &listener, None).await {
@@ -36,7 +36,7 @@ pub(crate) async fn serve(
 /// Runs a session whose endpoint is known. `first`: bytes of client and instance already read.
 pub(crate) async fn run(
     worker: &Rc<Worker>,
-    stream: &TcpStream,
+    stream: &Socket,
     peer: SocketAddr,
     target: Target,
     first: (Buffer, Buffer),
@@ -54,7 +54,7 @@ pub(crate) async fn run(
     stats.session(session.outcome);
     if session.outcome == Outcome::Broken {
         // What one side did not end in order must not look ended in order to the other.
-        let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
-        let _ = socket2::SockRef::from(&target.stream).set_linger(Some(std::time::Duration::ZERO));
+        stream.reset_on_close();
+        target.stream.reset_on_close();
     }
 }

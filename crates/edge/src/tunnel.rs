@@ -4,22 +4,20 @@
 //! session holds none.
 
 use std::future::poll_fn;
-use std::io::ErrorKind;
-use std::net::Shutdown;
 use std::task::{Context, Poll};
 
 use net::Outcome;
-use tokio::net::TcpStream;
 
 use crate::buffer::{Buffer, Buffers};
 use crate::pump::poll_fill;
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// Moves bytes until both sides are done or one breaks: bytes from the first, from the second,
 /// and how it ended. `first` are bytes of each that have been read already.
 pub(crate) async fn run(
     worker: &Worker,
-    (client, upstream): (&TcpStream, &TcpStream),
+    (client, upstream): (&Socket, &Socket),
     first: (Buffer, Buffer),
 ) -> (u64, u64, Outcome) {
     let mut there = OneWay::new(first.0);
@@ -57,35 +55,29 @@ impl OneWay {
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
-        from: &TcpStream,
-        to: &TcpStream,
+        from: &Socket,
+        to: &Socket,
     ) -> Poll<Result<(), ()>> {
         loop {
             while !self.buffer.is_empty() {
-                match to.try_write(self.buffer.bytes()) {
-                    Ok(0) => return Poll::Ready(Err(())),
-                    Ok(count) => {
+                match to.poll_write(cx, self.buffer.bytes(), &[]) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(count)) if count > 0 => {
                         self.moved += count as u64;
                         self.buffer.consume(count);
                     }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        if to.poll_write_ready(cx).is_pending() {
-                            return Poll::Pending;
-                        }
-                    }
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(_) => return Poll::Ready(Err(())),
+                    Poll::Ready(_) => return Poll::Ready(Err(())),
                 }
             }
             if self.ended {
                 if !self.shut {
                     self.shut = true;
                     // The receiver may be gone already; its own direction will say so.
-                    let _ = socket2::SockRef::from(to).shutdown(Shutdown::Write);
+                    let _ = to.shut_down();
                 }
                 return Poll::Ready(Ok(()));
             }
-            if from.poll_read_ready(cx).is_pending() {
+            if from.poll_maybe_readable(cx).is_pending() {
                 buffers.put(std::mem::take(&mut self.buffer));
                 return Poll::Pending;
             }

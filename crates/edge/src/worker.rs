@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use base::metrics::{Counter, Gauge};
 use base::{InstanceId, ServiceName};
 use net::ConnectionLimit;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -24,6 +24,7 @@ use crate::exchange::Work;
 use crate::metrics;
 use crate::service::LocalService;
 use crate::shared::{Bound, Compiled, Phase, Shared};
+use crate::socket::Socket;
 use crate::{EndpointAddress, EndpointState, Limits, Protocol};
 
 /// Works that a thread keeps ready.
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     pub(crate) ticks: TickLimits,
     pub(crate) buffers: Buffers,
     pub(crate) conns: Conns,
+    #[expect(clippy::vec_box, reason = "lent as boxes, so that connections stay small")]
     works: RefCell<Vec<Box<Work>>>,
     limit: ConnectionLimit,
     tick: Cell<u64>,
@@ -361,9 +363,9 @@ async fn accept(worker: Rc<Worker>, listener: Rc<LocalListener>, socket: TcpList
                 continue;
             }
         };
-        prepare(&stream);
         let permit = worker.limit.acquire().await;
         let guard = ConnGuard::new(&worker, &listener, permit);
+        let stream = Socket::new(stream);
         let protocol = listener.route.borrow().route.protocol;
         let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
         // The runtime of this thread owns the task: it ends with the thread.
@@ -417,10 +419,4 @@ impl Drop for ConnGuard {
             self.worker.stir.notify_one();
         }
     }
-}
-
-/// The stream is used by a connection task alone; Nagle's delay would only hurt.
-pub(crate) fn prepare(stream: &TcpStream) {
-    // Accepted sockets inherit the option; a failure costs latency, not correctness.
-    let _ = stream.set_nodelay(true);
 }

@@ -213,8 +213,9 @@ mod tests {
         let first = bind_unix(&path).unwrap();
         assert!(matches!(bind_unix(&path), Err(BindError::SocketInUse { .. })));
         drop(first);
-        let mode = bind_unix(&path).and_then(|_| Ok(std::fs::metadata(&path))).unwrap();
-        assert_eq!(mode.unwrap().permissions().mode() & 0o777, 0o600);
+        let again = bind_unix(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(again);
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(matches!(bind_unix(&file), Err(BindError::NotASocket { .. })));

@@ -1,0 +1,91 @@
+//! A socket as the data path uses it: shared by both directions, polled, never awaited.
+//!
+//! Reads and writes go through the runtime's own traits, since those take a read that did not fill
+//! its buffer for the last one and so save a system call a message.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connected socket of one thread.
+#[derive(Debug)]
+pub(crate) struct Socket(RefCell<TcpStream>);
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream) -> Socket {
+        // Nagle's delay would only hurt; a failure costs latency, not correctness.
+        let _ = stream.set_nodelay(true);
+        Socket(RefCell::new(stream))
+    }
+
+    /// Reads into `room`: how many bytes, 0 at the end.
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        room: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(room);
+        let polled = Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, &mut buffer);
+        polled.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Writes the start of `head` and `body`: how many bytes.
+    pub(crate) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        head: &[u8],
+        body: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut stream = self.0.borrow_mut();
+        let stream = Pin::new(&mut *stream);
+        match (head, body) {
+            (head, []) => stream.poll_write(cx, head),
+            ([], body) => stream.poll_write(cx, body),
+            _ => stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]),
+        }
+    }
+
+    /// Writes as much as the socket takes at once.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow().try_write(bytes)
+    }
+
+    /// There may be something to read: bytes, the end, or nothing after all.
+    pub(crate) fn poll_maybe_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.borrow().poll_read_ready(cx).map(|_| ())
+    }
+
+    /// There is something to read: bytes, the end or an error. Takes nothing.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        self.0.borrow().poll_peek(cx, &mut ReadBuf::uninit(&mut byte)).map(|_| ())
+    }
+
+    /// Nothing has arrived on an idle connection: no end of it, and no bytes that nobody asked
+    /// for. Costs a system call only when the event queue has reported something.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Tells the other side that no more bytes come.
+    pub(crate) fn shut_down(&self) -> io::Result<()> {
+        socket2::SockRef::from(&*self.0.borrow()).shutdown(Shutdown::Write)
+    }
+
+    /// Makes the close that follows a reset, so that what has come does not look whole.
+    pub(crate) fn reset_on_close(&self) {
+        // A socket that is gone already needs no reset.
+        let _ = socket2::SockRef::from(&*self.0.borrow()).set_linger(Some(Duration::ZERO));
+    }
+
+    /// This side's address.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.borrow().local_addr()
+    }
+}

@@ -1,0 +1,179 @@
+//! Listeners that come and go, callers, connection limits, and the end.
+
+use std::time::Duration;
+
+use edge::{BindProblem, Limits, Listener, Protocol};
+
+use crate::rig::{Backend, Client, Options, Rig, address, body, get, instance, ok, ready, service};
+
+#[test]
+fn callers_are_counted_by_name() {
+    let backend = Backend::named("x");
+    let rig = Rig::new(vec![ready(1, backend.addr)]);
+    let mut client = rig.client();
+    client.send(get("/"));
+    client.response("GET");
+    // All connections of this test come from 127.0.0.1 or the address that is connected to.
+    let from = client.stream.local_addr().unwrap().ip();
+    let version = rig.change(|table| {
+        table.callers.insert(from, "shop".parse().unwrap());
+    });
+    rig.wait(|status| status.version == version);
+    client.send(get("/"));
+    client.response("GET");
+    rig.wait_count("ms_edge_requests_total", &[("caller", "")], 1);
+    rig.wait_count("ms_edge_requests_total", &[("caller", "shop")], 1);
+}
+
+#[test]
+fn published_listeners_tell_who_the_client_is() {
+    let backend = Backend::named("x");
+    let rig =
+        Rig::with(Options { published: true, ..Options::default() }, vec![ready(1, backend.addr)]);
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: w\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n");
+    client.response("GET");
+    let from = client.stream.local_addr().unwrap().ip();
+    assert_eq!(
+        backend.requests(),
+        [format!(
+            "GET / HTTP/1.1\r\nHost: w\r\nx-forwarded-for: {from}\r\nx-forwarded-proto: http\r\n\
+             x-forwarded-host: w\r\n\r\n"
+        )]
+    );
+}
+
+#[test]
+fn other_listeners_come_and_go_without_a_lost_connection() {
+    let backend = Backend::named("x");
+    let rig = Rig::new(vec![ready(1, backend.addr)]);
+    let mut kept = rig.client();
+    kept.send(get("/"));
+    kept.response("GET");
+    let second = Listener {
+        addr: std::net::SocketAddr::new(address(), 8000),
+        service: service(),
+        target_port: 8000,
+        protocol: Protocol::Http,
+        published: false,
+    };
+    let addr = second.addr;
+    rig.change(|table| table.listeners.push(second));
+    rig.wait(|status| status.listeners.get(&addr) == Some(&Ok(())));
+    let mut other = Client::connect(addr);
+    other.send(get("/"));
+    assert_eq!(body(&other.response("GET")), "x");
+    let version = rig.change(|table| {
+        table.listeners.pop();
+    });
+    rig.wait(|status| status.version == version);
+    assert!(other.is_over(), "an idle connection of a listener that is gone");
+    assert!(std::net::TcpStream::connect(addr).is_err());
+    kept.send(get("/"));
+    assert_eq!(body(&kept.response("GET")), "x");
+}
+
+#[test]
+fn a_listener_can_be_led_elsewhere() {
+    let (a, b) = (Backend::named("a"), Backend::named("b"));
+    let rig = Rig::new(vec![ready(1, a.addr)]);
+    let mut client = rig.client();
+    client.send(get("/"));
+    assert_eq!(body(&client.response("GET")), "a");
+    let version = rig.change(|table| {
+        let upstream = (*table.services[&service()]).clone();
+        let endpoints = vec![ready(2, b.addr)];
+        let other: base::ServiceName = "other".parse().unwrap();
+        table.services.insert(other.clone(), edge::Upstream { endpoints, ..upstream }.into());
+        table.listeners[0].service = other;
+    });
+    rig.wait(|status| status.version == version);
+    client.send(get("/"));
+    assert_eq!(body(&client.response("GET")), "b", "on the same connection");
+}
+
+#[test]
+fn an_address_in_use_is_named_and_tried_again() {
+    let addr = std::net::SocketAddr::new(address(), 8000);
+    let holder = std::net::TcpListener::bind(addr).unwrap();
+    let backend = Backend::named("x");
+    let rig = Rig::new(vec![ready(1, backend.addr)]);
+    rig.change(|table| {
+        let listener = Listener { addr, ..table.listeners[0].clone() };
+        table.listeners.push(listener);
+    });
+    let status = rig.wait(|status| status.listeners.contains_key(&addr));
+    match &status.listeners[&addr] {
+        Err(BindProblem::InUse { holder: Some(holder), .. }) => {
+            assert_eq!(holder.pid, std::process::id());
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(holder);
+    rig.wait(|status| status.listeners[&addr] == Ok(()));
+    let mut client = Client::connect(addr);
+    client.send(get("/"));
+    assert_eq!(body(&client.response("GET")), "x");
+}
+
+#[test]
+fn past_the_limit_connections_wait() {
+    let backend = Backend::named("x");
+    let limits = Limits { connections_max: 1, ..Limits::default() };
+    let options = Options { limits, threads: 1, ..Options::default() };
+    let rig = Rig::with(options, vec![ready(1, backend.addr)]);
+    let mut first = rig.client();
+    first.send(get("/"));
+    first.response("GET");
+    let mut second = rig.client();
+    second.send(get("/"));
+    assert_eq!(rig.edge.as_ref().unwrap().connections(), 1);
+    drop(first);
+    assert_eq!(body(&second.response("GET")), "x");
+}
+
+#[test]
+fn a_drain_lets_requests_finish_and_says_so() {
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+    let held = std::sync::Mutex::new(held);
+    let backend = Backend::http(move |_, _| {
+        held.lock().unwrap().recv().unwrap();
+        ok("finished")
+    });
+    let rig = Rig::new(vec![ready(1, backend.addr)]);
+    let mut idle = rig.client();
+    let mut busy = rig.client();
+    busy.send(get("/"));
+    while rig.edge.as_ref().unwrap().inflight(&instance(1)) == 0 {
+        std::thread::yield_now();
+    }
+    let addr = rig.addr;
+    let client = std::thread::spawn(move || {
+        assert!(idle.is_over(), "an idle connection ends at once");
+        while std::net::TcpStream::connect(addr).is_ok() {
+            std::thread::yield_now();
+        }
+        release.send(()).unwrap();
+        let response = busy.response("GET");
+        assert_eq!(body(&response), "finished");
+        assert!(response.contains("\r\nconnection: close\r\n"), "{response}");
+        assert!(busy.is_over());
+    });
+    assert!(rig.drain(Duration::from_secs(30)));
+    client.join().unwrap();
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline() {
+    let backend = Backend::raw(|mut client, _| {
+        client.rest();
+    });
+    let rig = Rig::new(vec![ready(1, backend.addr)]);
+    let mut client = rig.client();
+    client.send(get("/"));
+    while rig.edge.as_ref().unwrap().inflight(&instance(1)) == 0 {
+        std::thread::yield_now();
+    }
+    assert!(!rig.drain(Duration::from_millis(50)));
+    assert!(client.is_over());
+}

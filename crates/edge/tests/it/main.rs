@@ -1,0 +1,10 @@
+//! The edge end to end: real sockets, scripted instances.
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod balance;
+mod detect;
+mod drain;
+mod forward;
+mod framing;
+mod life;
+mod rig;
