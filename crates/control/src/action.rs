@@ -88,7 +88,8 @@ pub struct RoutePlan {
 pub struct ServiceRoute {
     /// Where its name leads.
     pub address: Ipv4Addr,
-    /// The release whose ports the edge listens on: the serving one, else the first.
+    /// The release whose ports the service has: the serving one, else the first. What the host
+    /// publishes is in the service's record.
     pub release: u64,
     /// By instance.
     pub endpoints: Vec<Endpoint>,

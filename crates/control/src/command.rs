@@ -272,15 +272,19 @@ fn renew(work: &mut Work, definition: &spec::Service, prepared: &Value, recreate
     let name = &definition.name;
     wake(work, name);
     let Some(service) = work.state.services.get(name).cloned() else { return };
-    if let Some(what) = spec::diff_in_place(&service.definition, definition) {
+    let in_place = spec::diff_in_place(&service.definition, definition);
+    if let Some(what) = &in_place {
         work.say(Level::Info, "service-changed", name, format!("{name}: {what}"));
     }
-    work.service(name, |s| {
-        if s.definition.replicas != definition.replicas {
-            s.desired_replicas = definition.replicas;
-        }
-        s.definition = definition.clone();
-    });
+    // A file in which only lines moved is the same file.
+    if in_place.is_some() || spec::diff(&service.definition, definition).is_some() {
+        work.service(name, |s| {
+            if s.definition.replicas != definition.replicas {
+                s.desired_replicas = definition.replicas;
+            }
+            s.definition = definition.clone();
+        });
+    }
     let change = match work.state.goal(name) {
         Some(goal) => change::against(goal, definition, prepared),
         None => Some("first release".to_owned()),

@@ -34,7 +34,7 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FORMAT: u64 = 1;
 const CACHE_BYTES: usize = 256 << 10;
 const HISTORY_ROWS_MAX: u64 = 1000;
-const HISTORY_BYTES_MAX: u64 = 8 << 20;
+const HISTORY_BYTES_MAX: u64 = 2 << 20;
 
 /// A store in one file. Cheap to clone; all clones are one store.
 #[derive(Clone)]

@@ -47,6 +47,6 @@ pub use record::{
     AppRecord, EventRecord, Exit, InstanceRecord, Intent, Level, Phase, Release, ReleaseState,
     Rollout, RolloutKind, ServiceRecord, Then,
 };
-pub use state::{Asked, Live, State, Wish};
+pub use state::{Asked, Live, State, Told, Wish};
 pub use step::{advance, step};
 pub use view::{Health, InstanceView, ServiceView};

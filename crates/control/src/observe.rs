@@ -90,8 +90,10 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
                     work.tell(Level::Info, "instance-healthy", id, format!("{id} is healthy"));
                 }
                 Phase::Healthy if was_unhealthy => {
-                    let message = format!("{id} is healthy again");
-                    work.tell(Level::Info, "instance-healthy", id, message);
+                    if let Some(more) = work.may_tell(&id.to_string()) {
+                        let message = format!("{id} is healthy again{more}");
+                        work.tell(Level::Info, "instance-healthy", id, message);
+                    }
                 }
                 _ => {}
             }
@@ -100,9 +102,11 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
             let watched = matches!(record.phase, Phase::Starting | Phase::Healthy);
             if watched && !work.state.live.unhealthy_since.contains_key(id) {
                 work.state.live.unhealthy_since.insert(id.clone(), now);
-                let message =
-                    format!("{id} fails its health check{}", why::detail(&reported.detail));
-                work.tell(Level::Warn, "instance-unhealthy", id, message);
+                if let Some(more) = work.may_tell(&id.to_string()) {
+                    let detail = why::detail(&reported.detail);
+                    let message = format!("{id} fails its health check{detail}{more}");
+                    work.tell(Level::Warn, "instance-unhealthy", id, message);
+                }
             }
         }
         ReportedState::Exited(exit) if record.phase.is_live() => {

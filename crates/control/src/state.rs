@@ -49,8 +49,21 @@ pub struct Live {
     pub health_since: BTreeMap<ServiceName, (Health, UnixNanos)>,
     /// What the agent was asked last for an instance, so that it is not asked again at once.
     pub asked: BTreeMap<InstanceId, Asked>,
-    /// Services that cannot get an address for one more instance.
+    /// No address was free for one more instance.
     pub pool_empty: bool,
+    /// Changes of health that were told lately: since when, how many, and how many were not.
+    pub told: BTreeMap<String, Told>,
+}
+
+/// What was told of one instance or service in the present minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// When the minute began.
+    pub since: UnixNanos,
+    /// Events told in it.
+    pub count: u32,
+    /// Events that were not told any more.
+    pub kept_back: u32,
 }
 
 /// A wish that the agent was told.

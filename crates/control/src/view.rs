@@ -6,7 +6,9 @@
 use base::{ServiceName, UnixNanos};
 
 use crate::gate;
-use crate::record::{InstanceRecord, Intent, Level, Phase, RolloutKind, ServiceRecord, Then};
+use crate::record::{
+    InstanceRecord, Intent, Level, Phase, Release, ReleaseState, RolloutKind, ServiceRecord, Then,
+};
 use crate::state::State;
 use crate::why;
 use crate::work::Work;
@@ -30,6 +32,22 @@ pub enum Health {
     Completed,
     /// Stopped on purpose or scaled to zero.
     Stopped,
+}
+
+impl Health {
+    /// The word that people read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Waiting => "waiting",
+            Health::Starting => "starting",
+            Health::Healthy => "healthy",
+            Health::Updating => "updating",
+            Health::Degraded => "degraded",
+            Health::Failed => "failed",
+            Health::Completed => "completed",
+            Health::Stopped => "stopped",
+        }
+    }
 }
 
 /// A service in one row.
@@ -94,6 +112,26 @@ pub fn service(state: &State, name: &ServiceName) -> Option<ServiceView> {
         failed_release: record.failed_release,
         since,
     })
+}
+
+/// A service's releases, newest first, each with its word: `serving`, `arriving`, `leaving`,
+/// `failed` or `old`.
+pub fn releases(state: &State, name: &ServiceName) -> Vec<(std::sync::Arc<Release>, &'static str)> {
+    let live =
+        |number: u64| state.instances_of(name).any(|r| r.release == number && r.phase.is_live());
+    let of = state.releases.values().filter(|release| release.service == *name);
+    of.rev()
+        .map(|release| {
+            let word = match release.state {
+                ReleaseState::Arriving => "arriving",
+                ReleaseState::Serving => "serving",
+                ReleaseState::Failed => "failed",
+                ReleaseState::Old if live(release.number) => "leaving",
+                ReleaseState::Old => "old",
+            };
+            (release.clone(), word)
+        })
+        .collect()
 }
 
 /// One instance.
@@ -267,22 +305,24 @@ pub(crate) fn note_health(work: &mut Work) {
         if before.is_none() {
             continue;
         }
-        match health {
-            Health::Healthy => {
-                work.say(Level::Info, "service-healthy", name, format!("{name} is healthy"));
-            }
+        let (level, kind, message) = match health {
+            Health::Healthy => (Level::Info, "service-healthy", format!("{name} is healthy")),
             Health::Completed => {
-                work.say(Level::Info, "service-completed", name, format!("{name} has completed"));
+                (Level::Info, "service-completed", format!("{name} has completed"))
             }
-            Health::Degraded => {
-                work.say(Level::Warn, "service-degraded", name, format!("{name}: {why}"));
-            }
-            Health::Failed => {
-                work.say(Level::Error, "service-failed", name, format!("{name}: {why}"));
-            }
-            _ => {}
+            Health::Degraded => (Level::Warn, "service-degraded", format!("{name}: {why}")),
+            Health::Failed => (Level::Error, "service-failed", format!("{name}: {why}")),
+            _ => continue,
+        };
+        if let Some(more) = work.may_tell(name.as_str()) {
+            work.say(level, kind, name, format!("{message}{more}"));
         }
     }
     let known = &work.state.services;
     work.state.live.health_since.retain(|name, _| known.contains_key(name));
+    let instances = &work.state.instances;
+    work.state.live.told.retain(|about, _| {
+        let instance = about.parse::<base::InstanceId>();
+        known.contains_key(about.as_str()) || instance.is_ok_and(|id| instances.contains_key(&id))
+    });
 }

@@ -10,13 +10,17 @@ use base::{InstanceId, ServiceName, UnixNanos};
 
 use crate::action::Action;
 use crate::record::{EventRecord, InstanceRecord, Level, Phase, Release, ServiceRecord, Then};
-use crate::state::{Asked, State, Wish, difference};
+use crate::state::{Asked, State, Told, Wish, difference};
 
 /// A wish that the agent did not seem to hear is repeated after this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Grace of an instance that no record knows, so that no definition says any.
 const UNKNOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Changes of health told of one instance or service in a window; more are counted.
+const TOLD_MAX: u32 = 6;
+const TOLD_WINDOW: Duration = Duration::from_secs(60);
 
 /// Longest event message, in bytes; a crash brings 20 lines that may be long.
 const MESSAGE_BYTES_MAX: usize = 4096;
@@ -86,6 +90,29 @@ impl Work {
         self.events.push(EventRecord { seq: 0, at, level, kind, service, instance, message });
     }
 
+    /// May one more change of health be told of `about`? Returns what to add to the message. Health
+    /// that flaps must not push everything else out of the journal.
+    pub(crate) fn may_tell(&mut self, about: &str) -> Option<String> {
+        let now = self.now;
+        let fresh = Told { since: now, count: 0, kept_back: 0 };
+        let told = self.state.live.told.entry(about.to_owned()).or_insert(fresh);
+        let kept_back = told.kept_back;
+        if now >= told.since.plus(TOLD_WINDOW) {
+            *told = fresh;
+        }
+        if told.count >= TOLD_MAX {
+            told.kept_back += 1;
+            return None;
+        }
+        told.count += 1;
+        let more = told.count == 1 && kept_back > 0;
+        Some(if more {
+            format!(" ({kept_back} more changes were not noted)")
+        } else {
+            String::new()
+        })
+    }
+
     /// Changes a service's record, if it exists.
     pub(crate) fn service(&mut self, name: &ServiceName, edit: impl FnOnce(&mut ServiceRecord)) {
         if let Some(record) = self.state.services.get_mut(name) {
@@ -118,6 +145,7 @@ impl Work {
         self.state.live.unhealthy_since.remove(id);
         self.state.live.out_since.remove(id);
         self.state.live.asked.remove(id);
+        self.state.live.told.remove(&id.to_string());
         self.dirty = true;
     }
 

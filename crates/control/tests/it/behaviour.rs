@@ -649,3 +649,38 @@ fn restart_takes_along_what_says_so() {
     let nonces: Vec<_> = rig.state.services.values().map(|s| s.restart_nonce).collect();
     assert_eq!(nonces, [1, 0, 1]);
 }
+
+#[test]
+fn health_that_flaps_does_not_flood_the_journal() {
+    let mut rig = Rig::new();
+    rig.up([service("web", 2)]);
+    let before = rig.events.len();
+    for n in 0..200 {
+        let bad = n % 2 == 0;
+        rig.set("web.1", if bad { ReportedState::Unhealthy } else { ReportedState::Healthy });
+        rig.look();
+        rig.wait(Duration::from_millis(500));
+    }
+    let told = &rig.events[before..];
+    assert!((12..=24).contains(&told.len()), "{}", told.len());
+    assert!(told.iter().any(|e| e.contains("more changes were not noted")), "{told:?}");
+}
+
+#[test]
+fn releases_have_a_word() {
+    let mut rig = Rig::new();
+    rig.up([service("web", 2)]);
+    rig.eager = false;
+    rig.ask(up([version(service("web", 2), "b")]));
+    let words = |rig: &Rig| -> Vec<String> {
+        let of = control::view::releases(&rig.state, &name("web"));
+        of.iter().map(|(r, word)| format!("{} {word}", r.number)).collect()
+    };
+    assert_eq!(words(&rig), ["2 arriving", "1 serving"]);
+    rig.exit("web.3", 1);
+    rig.settle();
+    assert_eq!(words(&rig), ["2 failed", "1 serving"]);
+    rig.eager = true;
+    rig.up([version(service("web", 2), "c")]);
+    assert_eq!(words(&rig), ["3 serving", "2 failed", "1 old"]);
+}

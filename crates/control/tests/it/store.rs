@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::ManualClock;
 use control::Embedded;
-use control::store::{Committed, Store, StoreError, Txn, VALUE_BYTES_MAX};
+use control::store::{Committed, Store, StoreError, Txn};
 use proptest::prelude::*;
 
 use crate::conformance;
@@ -64,7 +64,7 @@ fn history_is_bounded_and_its_cut_is_said() {
     let mut seen = 0;
     // Bytes cut the history long before the number of rows does.
     for n in 0..20u8 {
-        store.commit(&Txn::new().put(format!("/{n}"), vec![n; VALUE_BYTES_MAX])).unwrap();
+        store.commit(&Txn::new().put(format!("/{n}"), vec![n; 256 << 10])).unwrap();
         seen += close.poll().unwrap().len();
     }
     assert_eq!(seen, 20);
