@@ -229,10 +229,11 @@ impl LiveStream {
         loop {
             match self.0.next().await? {
                 // The server writes each message as one `data:` line.
-                Ok(line) => match line.strip_prefix(b"data: ") {
-                    Some(data) => return Some(parse(data)),
-                    None => {}
-                },
+                Ok(line) => {
+                    if let Some(data) = line.strip_prefix(b"data: ") {
+                        return Some(parse(data));
+                    }
+                }
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -15,6 +15,8 @@ pub const TCP_CONNECTIONS_MAX: usize = 512;
 pub const UNIX_CONNECTIONS_MAX: usize = 128;
 /// Streams (live updates and followed logs) at one time; further ones are refused with 503.
 pub const STREAMS_MAX: usize = 256;
+/// Commands under way at one time; further ones are refused with 503.
+pub const COMMANDS_MAX: usize = 64;
 /// Topics of one live stream; a request for more is refused with 400.
 pub const TOPICS_MAX: usize = 64;
 

@@ -157,7 +157,7 @@ impl Live {
         for (name, topic) in &mut self.topics {
             match topic {
                 Topic::Overview { sent } => {
-                    let body = LiveBody::Overview(self.engine.overview());
+                    let body = LiveBody::Overview(Box::new(self.engine.overview()));
                     write_changed(text, name, body, sent);
                 }
                 Topic::Service { name: service, sent } => {

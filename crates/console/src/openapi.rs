@@ -105,7 +105,10 @@ fn fits(
             for at in 0..choices.len() {
                 let mut noted = seen.clone();
                 match fits(document, &format!("{pointer}/{key}/{at}"), sample, &mut noted) {
-                    Ok(()) => return Ok(*seen = noted),
+                    Ok(()) => {
+                        *seen = noted;
+                        return Ok(());
+                    }
                     Err(why) => whys.push(why),
                 }
             }
@@ -336,7 +339,7 @@ fn commands() -> Vec<Command> {
 
 fn bodies() -> Vec<LiveBody> {
     vec![
-        LiveBody::Overview(overview()),
+        LiveBody::Overview(Box::new(overview())),
         LiveBody::Service(Some(Box::new(detail()))),
         LiveBody::Service(None),
         LiveBody::Events(LiveEvents { fresh: true, events: vec![event()] }),

@@ -2,20 +2,21 @@
 //!
 //! Not here: who may ask (`guard`), streams (`live`, `stream`), files of the pages (`assets`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{Problem, ServiceName};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
 
-use crate::config::{BODY_BYTES_MAX, ConsoleConfig, STREAMS_MAX};
+use crate::config::{BODY_BYTES_MAX, COMMANDS_MAX, ConsoleConfig, STREAMS_MAX};
 use crate::engine::Engine;
 use crate::query::{self, Query};
 use crate::reply::{self, Reply};
-use crate::wire::{ChartQuery, Command};
+use crate::wire::{Accepted, ChartQuery, Command};
 use crate::{assets, guard, live, stream};
 
 /// How long a client may take to send a command.
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) assets: assets::Assets,
+    commands: Mutex<JoinSet<()>>,
 }
 
 impl Shared {
@@ -46,7 +48,34 @@ impl Shared {
     ) -> Shared {
         let assets = assets::Assets::new(config.web_dir.clone());
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Shared { config, engine, shutdown, streams, assets }
+        Shared { config, engine, shutdown, streams, assets, commands: Mutex::default() }
+    }
+
+    /// Runs a command to its end, even when the client goes away meanwhile.
+    async fn command(&self, command: Command) -> Result<Accepted, Problem> {
+        let (tell, told) = oneshot::channel();
+        let running = self.engine.command(command);
+        {
+            let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+            while commands.try_join_next().is_some() {}
+            if commands.len() >= COMMANDS_MAX {
+                return Err(Problem::new("too-busy", "too many commands are under way")
+                    .with_next("wait for them"));
+            }
+            commands.spawn(async move {
+                // Nobody to tell: the client is gone.
+                let _ = tell.send(running.await);
+            });
+        }
+        told.await.unwrap_or_else(|_| {
+            Err(Problem::new("internal", "the command came to an unexpected end")
+                .with_next("the engine's log says why; look at the state with `ms ps`"))
+        })
+    }
+
+    /// The commands under way, for whoever waits for them at the end.
+    pub(crate) fn take_commands(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -195,7 +224,7 @@ async fn handle(
         Route::Commands => {
             query.only(&[])?;
             let command = read_command(request).await?;
-            engine.command(command).await.map(|accepted| reply::json(&accepted))
+            shared.command(command).await.map(|accepted| reply::json(&accepted))
         }
         Route::Live => live::reply(&shared, &query, request.headers()).await,
         Route::Metrics => {

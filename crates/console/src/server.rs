@@ -61,7 +61,14 @@ pub async fn serve(
         loops.spawn(accept(Listener::Unix(listener), shared.clone()));
     }
     while loops.join_next().await.is_some() {}
+    drain(shared.take_commands()).await;
     Ok(())
+}
+
+/// Waits a while for these tasks; what is not done by then is cut off.
+async fn drain(mut tasks: JoinSet<()>) {
+    let done = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(DRAIN, done).await;
 }
 
 fn check_exposure(config: &ConsoleConfig, listener: &TcpListener) -> Result<(), Problem> {
@@ -138,9 +145,7 @@ async fn accept(listener: Listener, shared: Arc<Shared>) {
         }
     }
     drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    // What is not done by then is cut off when `connections` is dropped.
-    let _ = tokio::time::timeout(DRAIN, drained).await;
+    drain(connections).await;
 }
 
 async fn connection<S>(stream: S, trust: Trust, shared: Arc<Shared>)

@@ -385,7 +385,7 @@ pub struct LiveMessage {
 #[serde(rename_all = "lowercase", tag = "kind", content = "data")]
 pub enum LiveBody {
     /// The overview as it is now.
-    Overview(Overview),
+    Overview(Box<Overview>),
     /// The service as it is now, `null` when there is none of that name.
     Service(Option<Box<ServiceDetail>>),
     /// Events since the last message.

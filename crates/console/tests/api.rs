@@ -1,9 +1,12 @@
 //! The server and its client over real sockets, with the made-up engine behind them.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where its surroundings fail")]
+
 #[path = "../examples/fake/engine.rs"]
 mod engine;
 #[path = "../examples/fake/model.rs"]
 mod model;
+mod slow;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -124,6 +127,30 @@ async fn commands_reach_the_engine_and_refusals_come_back() {
     assert_eq!(console.client.service("web").await.unwrap().service.desired, 5);
     let unknown = Command::Stop { services: vec!["nope".into()] };
     assert_eq!(code(console.client.command(&unknown).await.unwrap_err()), "not-found");
+}
+
+#[tokio::test]
+async fn an_accepted_command_runs_to_its_end_without_its_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("engine.sock");
+    let listeners =
+        Listeners { unix: vec![UnixListener::bind(&socket).unwrap()], ..Listeners::default() };
+    let engine = Arc::new(slow::Slow::default());
+    let (_stop, stopped) = watch::channel(false);
+    let mut serving = JoinSet::new();
+    serving.spawn(console::serve(ConsoleConfig::default(), listeners, engine.clone(), stopped));
+
+    let client = Client::new(socket);
+    let command = Command::Stop { services: Vec::new() };
+    tokio::select! {
+        answer = client.command(&command) => panic!("it waits to be let on: {answer:?}"),
+        () = engine.begun.notified() => {}
+    }
+    // The request is dropped here; by the answer to the next one, the server has seen it go.
+    let panics = Command::Shutdown { keep_services: true };
+    assert_eq!(code(client.command(&panics).await.unwrap_err()), "internal");
+    engine.go_on.notify_one();
+    tokio::time::timeout(PATIENCE, engine.done.notified()).await.expect("it ran to its end");
 }
 
 #[tokio::test]

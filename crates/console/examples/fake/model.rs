@@ -209,7 +209,7 @@ pub(crate) fn traffic(name: &str, second: u64, rate: f64, p50_ms: f64, bad: f64)
     let slow = 0.7 + 0.3 * factor * factor;
     Traffic {
         requests_per_second: rate,
-        success: Some((1.0 - bad * factor).clamp(0.0, 1.0)),
+        success: Some(if bad < 1.0 { (1.0 - bad * factor).clamp(0.0, 1.0) } else { 0.0 }),
         p50_ms: Some(p50_ms * slow),
         p99_ms: Some(p50_ms * slow * (4.0 + 2.0 * noise(second / 3) + bad * 60.0)),
         received_bytes_per_second: rate * 410.0,

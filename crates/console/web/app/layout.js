@@ -124,7 +124,10 @@ function layers(nodes, edges) {
     const beside = (shared.length > 0 ? shared : targets).map((to) => first.get(to) - 1);
     if (beside.length > 0) base.set(id, Math.max(0, Math.min(...beside)));
   }
-  return longest(base, edges);
+  // No column is left empty by those that have moved.
+  const layer = longest(base, edges);
+  const used = [...new Set(layer.values())].sort((a, b) => a - b);
+  return new Map([...layer].map(([id, column]) => [id, used.indexOf(column)]));
 }
 
 /** Each node right of all its callers, and no further left than `base`. */

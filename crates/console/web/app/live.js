@@ -12,6 +12,8 @@ export const overview = signal(null);
 
 const HIDDEN_MS_MAX = 20_000;
 const HELD_MAX = 500;
+/** A worker that says nothing for so long is not there; it answers the first topics at once. */
+const SILENT_MS_MAX = 5_000;
 
 const wanted = new Map();
 let held = [];
@@ -24,7 +26,7 @@ const scripts = globalThis.trustedTypes?.createPolicy("ms", {
   },
 });
 
-const ask = connect();
+let ask = connect();
 
 /** Calls `take` with the data of `topic` until the returned function is called. */
 export function subscribe(topic, take) {
@@ -47,18 +49,26 @@ effect(() => {
   waiting.forEach(deliver);
 });
 
+/** How to name the topics: to the shared worker, or to a connection of this page's own. */
 function connect() {
-  try {
-    const url = scripts ? scripts.createScriptURL("/app/worker.js") : "/app/worker.js";
-    const worker = new SharedWorker(url, { type: "module", name: "mainspring" });
-    worker.port.onmessage = ({ data }) => take(data);
-    worker.port.start();
-    return (topics) => worker.port.postMessage({ topics });
-  } catch {
-    // No shared workers here: this page has a connection of its own, closed while hidden.
-    const stream = new Stream();
-    return (topics) => topics.length ? stream.listen("page", topics, take) : stream.leave("page");
-  }
+  const stream = new Stream();
+  const alone = (topics) => topics.length ? stream.listen("page", topics, take) : stream.leave("page");
+  if (!globalThis.SharedWorker) return alone;
+  const url = scripts ? scripts.createScriptURL("/app/worker.js") : "/app/worker.js";
+  const worker = new SharedWorker(url, { type: "module", name: "mainspring" });
+  let heard = false;
+  const giveUp = () => {
+    if (heard || ask === alone) return;
+    ask = alone;
+    plan();
+  };
+  worker.onerror = giveUp;
+  setTimeout(giveUp, SILENT_MS_MAX);
+  worker.port.onmessage = ({ data }) => {
+    heard = true;
+    if (ask !== alone) take(data);
+  };
+  return (topics) => worker.port.postMessage({ topics });
 }
 
 function plan() {

@@ -31,9 +31,14 @@ class LogView {
     this.grep = null;
     this.unseen = 0;
     this.last = 0;
+    this.stuck = true;
     box.addEventListener("scroll", () => {
-      if (this.unseen > 0 && this.atEnd()) this.count(0);
+      this.stuck = this.atEnd();
+      if (this.stuck && this.unseen > 0) this.count(0);
     }, { passive: true });
+    // A box that shrinks keeps its end in view.
+    this.watcher = new ResizeObserver(() => { if (this.stuck) this.toEnd(); });
+    this.watcher.observe(box);
   }
 
   atEnd() {
@@ -48,6 +53,7 @@ class LogView {
   clear() {
     this.box.replaceChildren();
     this.last = 0;
+    this.stuck = true;
     this.count(0);
   }
 
@@ -61,7 +67,7 @@ class LogView {
   }
 
   add(lines) {
-    const stick = this.atEnd();
+    const stick = this.stuck;
     const rows = document.createDocumentFragment();
     for (const line of lines) rows.append(row(line, this.grep));
     this.box.append(rows);
@@ -82,6 +88,7 @@ class LogView {
   }
 
   toEnd() {
+    this.stuck = true;
     this.box.scrollTop = this.box.scrollHeight;
     this.count(0);
   }
@@ -147,6 +154,7 @@ function Lines({ services, grep, range, tall, label, empty }) {
   const [problem, setProblem] = useState(null);
   const [more, setMore] = useState(false);
   const key = JSON.stringify([services, grep, range]);
+  useEffect(() => () => view.current?.watcher.disconnect(), []);
   useEffect(() => {
     view.current ??= new LogView(box.current, (waiting, all) => {
       setUnseen(waiting);

@@ -132,9 +132,9 @@ export function stepRange(by) {
 }
 
 const Releases = ({ service, releases }) => html`<${Card} title="Releases" note=${plural(releases.length, "release")}>
-  <table class="table"><thead><tr><th scope="col" class="num">No.</th><th scope="col">State</th><th scope="col">Change</th><th scope="col" class="num">Age</th><th scope="col"><span class="hidden">Action</span></th></tr></thead>
+  <table class="table"><thead><tr><th scope="col" class="num">No.</th><th scope="col">State</th><th scope="col">Change</th><th scope="col" class="num wide">Age</th><th scope="col"><span class="hidden">Action</span></th></tr></thead>
   <tbody>${releases.map((one) => html`<tr key=${one.number}><td class="num">${one.number}</td><td><${Status} state=${one.state} /></td>
-    <td class="change" title=${one.source}>${one.change}</td><td class="num" title=${moment(one.created_at)}>${ago(one.created_at)}</td>
+    <td class="change" title=${one.source}>${one.change}</td><td class="num wide" title=${moment(one.created_at)}>${ago(one.created_at)}</td>
     <td class="num">${one.state === "old" && html`<button class="link" aria-label=${`Go back to release ${one.number}`}
       onClick=${() => { asking.value = { action: "rollback", service, release: one.number, releases }; }}>Go back …</button>`}</td></tr>`)}</tbody></table><//>`;
 

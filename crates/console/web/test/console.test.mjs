@@ -11,7 +11,7 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 const WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const PAGES = ["/", "/services/payments", "/services/catalog", "/services/admin", "/services/nope", "/logs",
   "/logs?service=web&grep=GET&last=900", "/events", "/nowhere"];
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 let program;
 let engine;
@@ -54,8 +54,12 @@ async function open(context, url) {
 }
 
 async function drawn(page) {
-  await page.waitForSelector(".pulse.live");
-  await page.waitForSelector("main .card:not(.loading)");
+  try {
+    await page.waitForSelector(".pulse.live");
+    await page.waitForSelector("main .card:not(.loading)");
+  } catch (error) {
+    throw new Error(`${page.url()} shows: ${await page.innerText("body")}`, { cause: error });
+  }
 }
 
 async function accessible(page) {
