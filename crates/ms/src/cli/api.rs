@@ -92,7 +92,6 @@ fn stop(error: ClientError) -> Stop {
 fn exit_of(code: &str) -> i32 {
     match code {
         "login-needed" | "not-allowed" => FORBIDDEN,
-        "not-found" => USAGE,
         code if code.starts_with("bad-") || code.starts_with("unknown-") => USAGE,
         _ => FAILED,
     }

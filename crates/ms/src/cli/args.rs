@@ -92,7 +92,7 @@ pub(crate) enum Command {
     /// Stop the app and its engine
     Down(Down),
     /// Instances: state, release, process, CPU, memory
-    Ps(Names),
+    Ps(Ps),
     /// Services: health, traffic, latency, CPU, memory, once a second
     Top(Top),
     /// Output of the services
@@ -170,12 +170,15 @@ pub(crate) struct Down {
     pub(crate) wait: Wait,
 }
 
-/// A command that shows some services.
+/// `ms ps`.
 #[derive(Debug, Args)]
-pub(crate) struct Names {
+pub(crate) struct Ps {
     /// Services to show [default: all]
     #[arg(value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
+    /// Releases in place of instances
+    #[arg(long)]
+    pub(crate) releases: bool,
 }
 
 /// `ms top`.

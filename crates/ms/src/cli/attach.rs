@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use base::{Clock, Problem};
 use console::wire::{Command, Health, LogLine, Overview};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::api::Client;
+use super::interrupt::Interrupt;
 use super::logs::{Printer, Tail};
 use super::out::Out;
-use super::progress::{Live, POLL, Wanted, chosen, conclude, summary};
+use super::progress::{Live, POLL, Wanted, chosen, conclude};
 use super::settle::{Goal, Verdict, verdict};
 use super::status::{View, rows};
 use super::stop::{DONE, FAILED, INTERRUPTED, Outcome, Stop};
 use super::terminal::Keys;
+use super::up::Start;
 
 /// How often the status is renewed when nothing is under way.
 const CALM: Duration = Duration::from_secs(1);
@@ -53,8 +54,7 @@ pub(crate) async fn run(
     client: &Client,
     tail: Tail,
     wanted: &Wanted<'_>,
-    app: &spec::App,
-    start: Duration,
+    start: Start<'_>,
     clock: &dyn Clock,
     out: &mut Out,
 ) -> Outcome {
@@ -62,7 +62,6 @@ pub(crate) async fn run(
     let mut session = Session {
         client,
         wanted,
-        app,
         start,
         clock,
         interactive,
@@ -85,8 +84,7 @@ pub(crate) async fn run(
 struct Session<'a> {
     client: &'a Client,
     wanted: &'a Wanted<'a>,
-    app: &'a spec::App,
-    start: Duration,
+    start: Start<'a>,
     clock: &'a dyn Clock,
     interactive: bool,
     printer: Printer,
@@ -102,13 +100,13 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(&mut self, mut tail: Tail, mut keys: Option<Keys>, out: &mut Out) -> Outcome {
-        let mut signals = signals()?;
+        let mut interrupt = Interrupt::listen()?;
         let mut next = Instant::now();
         loop {
             let event = tokio::select! {
                 lines = tail.next() => Event::Lines(lines),
                 Some(key) = next_key(&mut keys) => Event::Key(key),
-                () = any(&mut signals) => Event::Signal,
+                () = interrupt.next() => Event::Signal,
                 () = tokio::time::sleep_until(next) => Event::Tick,
             };
             let done = match event {
@@ -132,7 +130,7 @@ impl Session<'_> {
     /// Output of services: shown, or held while they start.
     fn lines(&mut self, lines: Vec<LogLine>, out: &mut Out) -> Outcome<Option<i32>> {
         self.held.extend(lines);
-        let young = self.clock.monotonic() - self.start < HOLD;
+        let young = self.clock.monotonic() - self.start.at < HOLD;
         if self.phase == Phase::Starting && self.interactive && young {
             let over = self.held.len().saturating_sub(HELD_MAX);
             self.held.drain(..over);
@@ -177,8 +175,12 @@ impl Session<'_> {
             self.phase = Phase::Running;
             self.live.erase(out)?;
             self.started(&overview, stands, out).await?;
+            if self.interactive {
+                // The summary has just said it.
+                self.live.transitions(&chosen(&overview, self.wanted.names), self.clock);
+            }
             self.release(out)?;
-        } else if self.phase == Phase::Starting && self.clock.monotonic() - self.start >= HOLD {
+        } else if self.phase == Phase::Starting && self.clock.monotonic() - self.start.at >= HOLD {
             self.release(out)?;
         }
         self.changes(&overview, out)?;
@@ -202,12 +204,8 @@ impl Session<'_> {
         stands: Verdict,
         out: &mut Out,
     ) -> Outcome<()> {
-        let took = (stands == Verdict::Reached).then(|| self.clock.monotonic() - self.start);
-        if !out.mode.quiet && !out.mode.json {
-            out.text(&summary(overview, self.wanted.names, took, out.mode.color))?;
-            out.flush()?;
-        }
-        let app = Some(self.app);
+        self.start.say(overview, self.wanted.names, stands, self.clock, out)?;
+        let app = Some(self.start.app);
         match conclude(self.client, self.wanted, overview, stands, app).await {
             Err(Stop::Failed { problems, .. }) => problems.iter().try_for_each(|p| out.error(p)),
             other => other.map(|_| ()),
@@ -340,27 +338,6 @@ impl Session<'_> {
                 Err(Stop::new(FAILED, problem))
             }
         }
-    }
-}
-
-/// What asks a program to end: Ctrl-C, `kill`, a closed terminal.
-pub(crate) fn signals() -> Outcome<[Signal; 3]> {
-    let on = |kind| {
-        signal(kind).map_err(|e| {
-            let problem = Problem::new("internal", "cannot listen for signals");
-            Stop::new(FAILED, problem.with_cause(e.to_string()).with_next("report this as a bug"))
-        })
-    };
-    Ok([on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?])
-}
-
-/// The next of them.
-pub(crate) async fn any(signals: &mut [Signal; 3]) {
-    let [interrupt, terminate, hangup] = signals;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::api::Client;
 use super::args::{Change, Down, Rollback, Scale, Shared, Wait};
+use super::interrupt::Interrupt;
 use super::out::Out;
 use super::progress::{Live, POLL, Wanted, chosen, conclude, summary, wait};
 use super::project::{Here, engine_here, state_here};
@@ -73,6 +74,7 @@ pub(crate) async fn until_gone(
     let start = clock.monotonic();
     let mut live = Live::default();
     let wanted = Wanted { names, revision: 0, goal: Goal::Stopped, timeout };
+    let mut interrupt = Interrupt::listen()?;
     loop {
         match client.overview().await {
             Ok(overview) => live.show(&overview, &wanted, clock, out)?,
@@ -89,7 +91,7 @@ pub(crate) async fn until_gone(
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupt.next() => {
                 live.erase(out)?;
                 return Err(Stop::Interrupted);
             }
@@ -223,7 +225,7 @@ impl Changing<'_> {
             let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             out.json(self.schema, &Done { took_ms, services: chosen(overview, names) })?;
         } else if !out.mode.quiet {
-            out.text(&summary(overview, names, Some(took), out.mode.color))?;
+            out.text(&summary(overview, names, Some(("done", took)), out.mode.color))?;
         }
         out.flush()
     }

@@ -6,6 +6,7 @@ use console::wire::EventView;
 
 use super::api::Client;
 use super::args::Events;
+use super::interrupt::Interrupt;
 use super::out::{Out, with_schema};
 use super::show::moment;
 use super::stop::{DONE, Outcome, Stop};
@@ -37,10 +38,11 @@ pub(crate) async fn run(events: &Events, client: &Client, out: &mut Out) -> Outc
 }
 
 async fn follow(events: &Events, client: &Client, mut after: u64, out: &mut Out) -> Outcome {
+    let mut interrupt = Interrupt::listen()?;
     loop {
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            _ = tokio::signal::ctrl_c() => return Err(Stop::Interrupted),
+            () = interrupt.next() => return Err(Stop::Interrupted),
         }
         let page = match client.events(after, PAGE).await {
             Ok(page) => page,

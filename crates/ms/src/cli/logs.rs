@@ -7,6 +7,7 @@ use console::wire::{LogLine, LogQuery};
 
 use super::api::{Client, LogStream};
 use super::args::Logs;
+use super::interrupt::Interrupt;
 use super::out::{Out, with_schema};
 use super::show::moment;
 use super::stop::{DONE, Outcome, Stop};
@@ -64,11 +65,12 @@ pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mu
         out.flush()?;
         return Ok(DONE);
     }
+    let mut interrupt = Interrupt::listen()?;
     let mut tail = Tail::open(client, query).await?;
     loop {
         let lines = tokio::select! {
             lines = tail.next() => lines,
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupt.next() => {
                 out.text(&printer.end())?;
                 out.flush()?;
                 return Err(Stop::Interrupted);

@@ -13,11 +13,13 @@ mod compose;
 mod events;
 mod explain;
 mod file;
+mod interrupt;
 mod launch;
 mod logs;
 mod names;
 mod out;
 mod plan;
+mod prepare;
 mod progress;
 mod project;
 mod ps;
@@ -132,7 +134,7 @@ async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut
         false => any_engine(here, shared, out).await?,
     };
     match command {
-        Command::Ps(names) => ps::run(names, &client, clock, out).await,
+        Command::Ps(ps) => ps::run(ps, &client, clock, out).await,
         Command::Top(top) => top::run(top, &client, clock, out).await,
         Command::Logs(logs) => logs::run(logs, client, clock, out).await,
         Command::Events(events) => events::run(events, &client, out).await,

@@ -8,6 +8,7 @@ use base::{Clock, Problem};
 use console::wire::{Health, Overview, ServiceView};
 
 use super::api::Client;
+use super::interrupt::Interrupt;
 use super::out::Out;
 use super::settle::{Goal, Verdict, problem, reached, verdict};
 use super::show::{health_mark, health_word, moment, service_state, state_style};
@@ -165,10 +166,11 @@ pub(crate) async fn wait(
     let start = clock.monotonic();
     let mut live = Live::default();
     let mut engine = None;
+    let mut interrupt = Interrupt::listen()?;
     loop {
         let overview = tokio::select! {
             overview = client.overview() => overview,
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupt.next() => {
                 live.erase(out)?;
                 return Err(Stop::Interrupted);
             }
@@ -196,7 +198,7 @@ pub(crate) async fn wait(
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupt.next() => {
                 live.erase(out)?;
                 return Err(Stop::Interrupted);
             }
@@ -235,6 +237,8 @@ pub(crate) async fn conclude(
         }
         let query = console::wire::LogQuery {
             services: vec![name.clone()],
+            // What an earlier attempt said is not why this one failed.
+            since: service.instances.iter().filter_map(|instance| instance.started_at).min(),
             limit: Some(LAST_LINES),
             ..Default::default()
         };
@@ -248,11 +252,11 @@ pub(crate) async fn conclude(
     Err(Stop::Failed { exit, problems })
 }
 
-/// The final block: each service, where to reach it, and the console.
+/// The final block: each service, where to reach it, the console, and `ready in 0.4 s`.
 pub(crate) fn summary(
     overview: &Overview,
     names: &[String],
-    took: Option<Duration>,
+    took: Option<(&str, Duration)>,
     color: bool,
 ) -> String {
     const CONSOLE: &str = "console";
@@ -281,7 +285,8 @@ pub(crate) fn summary(
     }
     let url = overview.status.console.as_deref().unwrap_or("off");
     let url_width = state_width + widest(&|s| columns(&published(s))).max(21);
-    let ready = took.map_or_else(String::new, |took| format!("ready in {}", show_duration(took)));
+    let ready =
+        took.map_or_else(String::new, |(what, took)| format!("{what} in {}", show_duration(took)));
     let line = format!(
         "  {CONSOLE:name_width$}{}{:pad$}{}",
         paint(color, Style::Bold, url),

@@ -1,15 +1,15 @@
 //! `ms ps`: every instance in one row, and every service that has none.
 
 use base::{Clock, UnixNanos};
-use console::wire::ServiceView;
+use console::wire::{ReleaseView, ServiceView};
 use serde::Serialize;
 
 use super::api::Client;
-use super::args::Names;
+use super::args::Ps;
 use super::out::Out;
 use super::show::{ago, cores, health_word, memory, state};
 use super::stop::{DONE, Outcome};
-use super::style::clean;
+use super::style::{Style, clean, paint};
 use super::table::{Column, numbers, table, words};
 
 const COLUMNS: [Column; 10] = [
@@ -25,29 +25,83 @@ const COLUMNS: [Column; 10] = [
     words("WHY"),
 ];
 
-/// Shows the instances.
-pub(crate) async fn run(
-    names: &Names,
-    client: &Client,
-    clock: &dyn Clock,
-    out: &mut Out,
-) -> Outcome {
+const RELEASES: [Column; 6] = [
+    words("SERVICE"),
+    numbers("RELEASE"),
+    words("STATE"),
+    numbers("AGE"),
+    words("CHANGE"),
+    words("SOURCE"),
+];
+
+/// Shows the instances, or the releases.
+pub(crate) async fn run(ps: &Ps, client: &Client, clock: &dyn Clock, out: &mut Out) -> Outcome {
     let overview = client.overview().await?;
-    let services = super::names::select(&overview, &names.services)?;
-    if out.mode.json {
+    let services = super::names::select(&overview, &ps.services)?;
+    let app = &overview.status.app;
+    if services.is_empty() && !out.mode.json {
+        out.progress("nothing runs; `ms up` starts the app")?;
+    } else if ps.releases {
+        releases(&services, app.as_deref(), client, clock, out).await?;
+    } else if out.mode.json {
         #[derive(Serialize)]
-        struct Ps<'a> {
+        struct Instances<'a> {
             app: &'a Option<String>,
             services: Vec<&'a ServiceView>,
         }
-        out.json("ms.ps/1", &Ps { app: &overview.status.app, services })?;
-    } else if services.is_empty() {
-        out.progress("nothing runs; `ms up` starts the app")?;
+        out.json("ms.ps/1", &Instances { app, services })?;
     } else {
         out.text(&render(&services, clock.now(), out.mode.color, out.mode.width))?;
     }
     out.flush()?;
     Ok(DONE)
+}
+
+async fn releases(
+    services: &[&ServiceView],
+    app: Option<&str>,
+    client: &Client,
+    clock: &dyn Clock,
+    out: &mut Out,
+) -> Outcome<()> {
+    #[derive(Serialize)]
+    struct OfService {
+        name: base::ServiceName,
+        releases: Vec<ReleaseView>,
+    }
+    #[derive(Serialize)]
+    struct Releases<'a> {
+        app: Option<&'a str>,
+        services: Vec<OfService>,
+    }
+    let mut of = Vec::new();
+    for service in services {
+        let releases = client.service(service.name.as_str()).await?.releases;
+        of.push(OfService { name: service.name.clone(), releases });
+    }
+    if out.mode.json {
+        return out.json("ms.releases/1", &Releases { app, services: of });
+    }
+    let now = clock.now();
+    let row = |name: &base::ServiceName, release: &ReleaseView| {
+        let state = match release.state.as_str() {
+            "serving" => paint(out.mode.color, Style::Green, "serving"),
+            "failed" => paint(out.mode.color, Style::Red, "failed"),
+            other => other.to_owned(),
+        };
+        vec![
+            name.to_string(),
+            release.number.to_string(),
+            state,
+            ago(Some(release.created_at), now),
+            clean(&release.change, false),
+            clean(&release.source, false),
+        ]
+    };
+    let rows: Vec<Vec<String>> =
+        of.iter().flat_map(|of| of.releases.iter().map(|r| row(&of.name, r))).collect();
+    let text = table(&RELEASES, &rows, out.mode.color, out.mode.width);
+    out.text(&text)
 }
 
 fn render(services: &[&ServiceView], now: UnixNanos, color: bool, width: Option<usize>) -> String {

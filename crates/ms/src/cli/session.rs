@@ -129,6 +129,7 @@ fn exit_codes_say_how_it_went() {
     for (line, expected) in [
         ("ms ps", 0),
         ("ms ps web", 0),
+        ("ms ps --releases web", 0),
         ("ms ps wob", 2),
         ("ms logs", 0),
         ("ms logs web.1", 0),
@@ -195,6 +196,7 @@ fn a_refusal_is_shown_as_it_came() {
 fn json_is_one_object_with_its_schema_and_nothing_else() {
     for (line, schema) in [
         ("ms ps --json", "ms.ps/1"),
+        ("ms ps --releases --json", "ms.releases/1"),
         ("ms top --json", "ms.top/1"),
         ("ms logs --json", "ms.log/1"),
         ("ms up -d --json", "ms.up/1"),

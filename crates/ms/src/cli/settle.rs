@@ -39,6 +39,11 @@ pub(crate) fn verdict(overview: &Overview, names: &[String], revision: u64, goal
         return Verdict::Reached;
     }
     let found: Vec<&ServiceView> = found.into_iter().flatten().collect();
+    // What serves is the release before: what was asked for did not come to be.
+    let went_back = |s: &&ServiceView| s.failed_release.is_some() && s.next_release.is_none();
+    if goal == Goal::Up && found.iter().any(went_back) {
+        return Verdict::Failed;
+    }
     let moves = |service: &&ServiceView| match service.health {
         Health::Starting | Health::Updating => true,
         Health::Failed => goal == Goal::Stopped || !hopeless(service),
@@ -54,9 +59,12 @@ pub(crate) fn verdict(overview: &Overview, names: &[String], revision: u64, goal
 /// Whether this service is as asked for.
 pub(crate) fn reached(service: &ServiceView, goal: Goal) -> bool {
     match (goal, service.health) {
+        (Goal::Up, _) if service.failed_release.is_some() => false,
         (Goal::Up, Health::Healthy | Health::Completed) => true,
         (Goal::Up, Health::Stopped) => service.desired == 0,
-        (Goal::Stopped, Health::Stopped | Health::Completed) => true,
+        (Goal::Stopped, Health::Stopped | Health::Completed) => {
+            service.instances.iter().all(|i| matches!(i.state.as_str(), "stopped" | "failed"))
+        }
         _ => false,
     }
 }
@@ -132,6 +140,22 @@ mod tests {
     }
 
     #[test]
+    fn a_release_that_did_not_make_it_is_a_failure_even_if_the_old_one_serves() {
+        let mut overview = overview();
+        let names = ["arena".to_owned()];
+        for service in &mut overview.services {
+            service.failed_release = Some(9);
+            service.health = Health::Degraded;
+        }
+        let revision = overview.status.revision;
+        assert_eq!(verdict(&overview, &names, revision, Goal::Up), Verdict::Failed);
+        for service in &mut overview.services {
+            service.next_release = Some(10);
+        }
+        assert_eq!(verdict(&overview, &names, revision, Goal::Up), Verdict::Pending);
+    }
+
+    #[test]
     fn nothing_counts_before_the_command_is_in_force() {
         let overview = overview();
         let names = ["arena".to_owned()];
@@ -146,6 +170,7 @@ mod tests {
     fn stopped_means_stopped() {
         let stopped = (Health::Stopped, 0, "stopped");
         assert_eq!(stands(&[stopped], Goal::Stopped), Verdict::Reached);
+        assert_eq!(stands(&[(Health::Stopped, 0, "draining")], Goal::Stopped), Verdict::Pending);
         assert_eq!(stands(&[(Health::Healthy, 0, "draining")], Goal::Stopped), Verdict::Pending);
         assert_eq!(stands(&[(Health::Failed, 9, "failed")], Goal::Stopped), Verdict::Pending);
         // Stopped on purpose, and wanted.

@@ -4,14 +4,17 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use base::Clock;
-use base::units::{show_bytes, show_duration};
+use base::units::show_bytes;
 use console::wire::{Overview, ServiceView};
 use serde::Serialize;
 
 use super::api::Client;
 use super::args::Top;
+use super::interrupt::Interrupt;
 use super::out::Out;
-use super::show::{cores, health_mark, health_word, latency, memory, rate, share, state_style};
+use super::show::{
+    ago, cores, health_mark, health_word, latency, memory, rate, share, state_style,
+};
 use super::stop::{DONE, Outcome, Stop};
 use super::style::{Style, clean, cut, paint};
 use super::table::{Column, numbers, table, words};
@@ -113,7 +116,7 @@ async fn live(
     let _screen = FullScreen::enter()?;
     let mut order = Order::default();
     let mut overview = Some(client.overview().await?);
-    let mut terminate = super::attach::signals()?;
+    let mut interrupt = Interrupt::listen()?;
     loop {
         let (width, height) = super::terminal::size().unwrap_or((80, 24));
         let frame = match &overview {
@@ -131,7 +134,7 @@ async fn live(
                 Some(b's') => { order = order.next(); continue }
                 Some(_) => continue,
             },
-            () = super::attach::any(&mut terminate) => return Err(Stop::Interrupted),
+            () = interrupt.next() => return Err(Stop::Interrupted),
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
         overview = match client.overview().await {
@@ -166,7 +169,7 @@ fn frame(
 ) -> Vec<String> {
     let status = &overview.status;
     let app = status.app.as_deref().unwrap_or("no app");
-    let up = show_duration(Duration::from_secs(clock.now().since(status.started_at).as_secs()));
+    let up = ago(Some(status.started_at), clock.now());
     let engine = format!(
         "  engine {} for {up}, {}   {}",
         status.version,

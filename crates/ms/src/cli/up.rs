@@ -35,6 +35,7 @@ pub(crate) async fn run(
     if up.dry_run {
         return super::plan::up(&app, &names, up.recreate, &client, out).await;
     }
+    super::prepare::run(&app, &names, out)?;
     let started = super::launch::ensure(&state, shared, up.wait.timeout).await?;
     if !started {
         say_what_is_kept(shared, &client, out).await?;
@@ -79,8 +80,8 @@ impl Run<'_> {
         let accepted = self.command(services, out).await?;
         let wanted = self.wanted(accepted.revision);
         let (overview, stands) = wait(self.client, &wanted, clock, out).await?;
-        let took = clock.monotonic() - self.start;
-        self.say(&overview, &accepted, stands, took, out)?;
+        let start = Start { app: self.app, changed: &accepted.changed, at: self.start };
+        start.say(&overview, self.names, stands, clock, out)?;
         conclude(self.client, &wanted, &overview, stands, Some(self.app)).await
     }
 
@@ -90,17 +91,34 @@ impl Run<'_> {
         let tail = super::logs::Tail::open(self.client.clone(), query).await?;
         let accepted = self.command(services, out).await?;
         let wanted = self.wanted(accepted.revision);
-        super::attach::run(self.client, tail, &wanted, self.app, self.start, clock, out).await
+        let start = Start { app: self.app, changed: &accepted.changed, at: self.start };
+        super::attach::run(self.client, tail, &wanted, start, clock, out).await
     }
+}
 
-    fn say(
+/// How a start began.
+#[derive(Clone, Copy)]
+pub(crate) struct Start<'a> {
+    /// The app.
+    pub(crate) app: &'a App,
+    /// Services that the engine changes for it.
+    pub(crate) changed: &'a [base::ServiceName],
+    /// When, by the steady clock.
+    pub(crate) at: Duration,
+}
+
+impl Start<'_> {
+    /// Says how it went: the final block, or one JSON object.
+    pub(crate) fn say(
         &self,
         overview: &Overview,
-        accepted: &Accepted,
+        names: &[String],
         stands: Verdict,
-        took: Duration,
+        clock: &dyn Clock,
         out: &mut Out,
     ) -> Outcome<()> {
+        let took = clock.monotonic() - self.at;
+        let ready = stands == Verdict::Reached;
         if out.mode.json {
             #[derive(Serialize)]
             struct Done<'a> {
@@ -111,20 +129,18 @@ impl Run<'_> {
                 changed: &'a [base::ServiceName],
                 services: Vec<&'a ServiceView>,
             }
-            out.json(
-                "ms.up/1",
-                &Done {
-                    app: &self.app.name,
-                    ready: stands == Verdict::Reached,
-                    took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-                    console: &overview.status.console,
-                    changed: &accepted.changed,
-                    services: chosen(overview, self.names),
-                },
-            )?;
+            let done = Done {
+                app: &self.app.name,
+                ready,
+                took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                console: &overview.status.console,
+                changed: self.changed,
+                services: chosen(overview, names),
+            };
+            out.json("ms.up/1", &done)?;
         } else if !out.mode.quiet {
-            let ready = (stands == Verdict::Reached).then_some(took);
-            out.text(&summary(overview, self.names, ready, out.mode.color))?;
+            let took = ready.then_some(("ready", took));
+            out.text(&summary(overview, names, took, out.mode.color))?;
         }
         out.flush()
     }

@@ -100,7 +100,10 @@ impl Fake {
                     self.definitions.lock().unwrap().push((name.to_string(), definition));
                 }
             }
-            Command::Stop { services } => self.change(services, |s| s.health = Health::Stopped),
+            Command::Stop { services } => self.change(services, |s| {
+                s.health = Health::Stopped;
+                s.instances.clear();
+            }),
             Command::Start { services } | Command::Restart { services } => {
                 self.change(services, |s| s.health = Health::Starting);
             }
