@@ -146,13 +146,9 @@ impl Agent {
             fs::create_dir_all(&path).map_err(state_error(&path))?;
         }
         let state = fs::canonicalize(&config.state_dir).map_err(state_error(&config.state_dir))?;
-        let (best, mut missing) = isolation::best();
-        let mode = match config.mode {
-            Some(asked) => {
-                missing.clear();
-                asked
-            }
-            None => best,
+        let (mode, mut missing) = match config.mode {
+            Some(asked) => (asked, Vec::new()),
+            None => isolation::best(&config.shim),
         };
         let hash = Sha256::digest(state.as_os_str().as_encoded_bytes());
         let name =

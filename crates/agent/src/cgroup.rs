@@ -125,6 +125,10 @@ impl Cgroups {
     pub(crate) fn create(&self, id: &InstanceId, limits: &Limits) -> InstanceCgroup {
         let name = id.to_string();
         self.remove(&name);
+        // An agent of the same folder that was closed meanwhile has removed them.
+        for parent in self.unified.iter().chain(self.v1.values()) {
+            let _said_below = make(parent);
+        }
         let mut made = InstanceCgroup::default();
         if let Some(path) = self.unified(&name) {
             match make(&path) {
@@ -219,6 +223,13 @@ impl Cgroups {
     pub(crate) fn remove(&self, name: &str) {
         for folder in self.unified(name).into_iter().chain(self.v1.values().map(|p| p.join(name))) {
             let _absent_or_busy = fs::remove_dir(folder);
+        }
+    }
+
+    /// Removes the parents, unless there are instances in them.
+    pub(crate) fn close(&self) {
+        for parent in self.unified.iter().chain(self.v1.values()) {
+            let _in_use = fs::remove_dir(parent);
         }
     }
 

@@ -1,6 +1,9 @@
 //! How an instance ended.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 use std::time::Duration;
 
 use base::UnixNanos;
@@ -29,6 +32,30 @@ impl Exit {
     pub fn success(&self) -> bool {
         self.code == Some(0)
     }
+}
+
+/// How many last lines an exit carries.
+pub(crate) const LAST_LINES: usize = 20;
+
+/// How much of a log is read for its last lines, in bytes.
+const TAIL_BYTES: u64 = 32 << 10;
+
+/// The last lines in a log folder, for an end that no shim recorded.
+pub(crate) fn last_lines(logs: &Path) -> Vec<String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(logs.join("current.log"))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    // Time, stream, whole or part, text. A line that was cut in front has less.
+    let line = |line: &str| Some(line.splitn(4, ' ').nth(3)?.to_owned());
+    let lines: Vec<_> = text.lines().filter_map(line).collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
 }
 
 impl fmt::Display for Exit {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::{Clock, InstanceId, UnixNanos};
+use base::{Clock, InstanceId};
 use rustix::process::{Pid, PidfdFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -31,6 +31,12 @@ pub(crate) struct Shared {
     pub(crate) setting: Setting,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: mpsc::Sender<InstanceEvent>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.setting.cgroups.close();
+    }
 }
 
 /// One instance.
@@ -137,7 +143,7 @@ impl Instance {
     async fn finish(&self, shared: &Shared) {
         let name = self.spec.id.to_string();
         shared.setting.cgroups.kill(&name);
-        let exit = self.read_exit(shared.clock.now());
+        let exit = self.read_exit(shared);
         shared.setting.cgroups.remove(&name);
         self.state().phase = Phase::Exited(exit.clone());
         self.ended.send_replace(true);
@@ -145,7 +151,8 @@ impl Instance {
     }
 
     /// What the shim recorded, or that nobody knows.
-    fn read_exit(&self, now: UnixNanos) -> Exit {
+    fn read_exit(&self, shared: &Shared) -> Exit {
+        let now = shared.clock.now();
         let recorded = fs::read(self.folder.join("exit.json"));
         let recorded = recorded.ok().and_then(|text| serde_json::from_slice(&text).ok());
         recorded.unwrap_or_else(|| {
@@ -154,7 +161,7 @@ impl Instance {
                 code: None,
                 signal: None,
                 out_of_memory: false,
-                last_lines: Vec::new(),
+                last_lines: crate::exit::last_lines(&shared.setting.logs(self.id())),
                 at: now,
                 ran_for: now.since(began),
             }

@@ -1,5 +1,7 @@
 //! How far instances are kept apart on this machine.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 /// How instances are kept apart.
@@ -33,23 +35,24 @@ pub struct Isolation {
     pub missing: Vec<String>,
 }
 
-/// What this machine allows.
-pub(crate) fn best() -> (Mode, Vec<String>) {
-    if rustix::process::geteuid().is_root() && can_unshare(libc::CLONE_NEWNS | libc::CLONE_NEWPID) {
+/// What this machine allows; `shim` is the executable that tries it.
+pub(crate) fn best(shim: &Path) -> (Mode, Vec<String>) {
+    let is_root = rustix::process::geteuid().is_root();
+    let own = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+    if is_root && can_unshare(shim, own) {
         return (Mode::Full, Vec::new());
     }
-    let user = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
-    if can_unshare(user) {
-        return (Mode::User, vec!["own addresses and limits: not root".to_owned()]);
+    let why = if is_root { "root lacks CAP_SYS_ADMIN here" } else { "not root" };
+    if can_unshare(shim, libc::CLONE_NEWUSER | own) {
+        return (Mode::User, vec![format!("files of their own: {why}")]);
     }
-    let why = "instances share the host's files and processes: not root, and user namespaces are \
-               refused here";
-    (Mode::None, vec![why.to_owned()])
+    let why = format!("files and processes of their own: {why}, and user namespaces are refused");
+    (Mode::None, vec![why])
 }
 
 /// Tries it in a process of its own, since the trial changes who tries.
-fn can_unshare(flags: i32) -> bool {
-    let mut trial = std::process::Command::new("/proc/self/exe");
+fn can_unshare(shim: &Path, flags: i32) -> bool {
+    let mut trial = std::process::Command::new(shim);
     crate::shim::trial(&mut trial, flags);
     trial.status().is_ok_and(|status| status.success())
 }

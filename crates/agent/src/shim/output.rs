@@ -12,12 +12,10 @@ use base::UnixNanos;
 use rustix::fs::{Mode, OFlags};
 
 use super::LogLimits;
+use crate::exit::LAST_LINES;
 
 /// A longer line is written in parts of this size, in bytes.
 pub(super) const LINE_BYTES_MAX: usize = 16 << 10;
-
-/// How many last lines a crash report carries.
-const LAST_LINES: usize = 20;
 
 /// A longer one is cut in the crash report, in bytes.
 const LAST_LINE_BYTES_MAX: usize = 1 << 10;

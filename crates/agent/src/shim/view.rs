@@ -81,6 +81,13 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     if let Err(e) = root::fresh_proc(root) {
         warnings.push(format!("processes of the host are visible in /proc: {e}"));
     }
+    if spec.mode == Mode::Full
+        && (!spec.join.is_empty() || spec.oom.is_some())
+        && let Err(e) = root::own_cgroups(root)
+    {
+        // Runtimes that size themselves by their limits will not find them.
+        warnings.push(format!("its limits are not visible in /sys/fs/cgroup: {e}"));
+    }
     hide(&spec.state, root)?;
     for (mount, source) in spec.process.mounts.iter().zip(&sources) {
         put(mount, source.as_ref(), root)?;

@@ -128,7 +128,8 @@ fn a_reused_number(mode: Mode) {
 fn a_killed_shim(mode: Mode) {
     with_house(mode, async |mut house| {
         let a = id("a.1");
-        house.agent.start(sh("a.1", "sleep 1000")).await.unwrap();
+        house.agent.start(sh("a.1", "echo seen; sleep 1000")).await.unwrap();
+        house.printed(&a, "seen").await;
         let program = house.agent.status(&a).unwrap().pid.unwrap();
         let text = std::fs::read(house.folder.path().join("instances/a.1/run.json")).unwrap();
         let run: serde_json::Value = serde_json::from_slice(&text).unwrap();
@@ -137,6 +138,7 @@ fn a_killed_shim(mode: Mode) {
         rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
         let exit = house.exit_of(&a).await;
         assert_eq!((exit.code, exit.signal), (None, None));
+        assert_eq!(exit.last_lines, ["seen"]);
         // Nothing is left behind that would hold its port.
         while std::fs::read_to_string(format!("/proc/{program}/stat"))
             .is_ok_and(|stat| !stat.contains(") Z "))

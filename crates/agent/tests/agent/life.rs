@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent::{Exit, HealthSpec, HealthTest, LogLimits, Mode, OpError, StartError, What};
+use agent::{Exit, HealthSpec, HealthTest, LogLimits, Mode, OpError, StartError, View, What};
 
 use crate::harness::{EVERY, FULL, House, Test, id, sh, spec, with_house};
 
@@ -17,6 +17,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "logs_are_put_aside", modes: FULL, body: logs_are_put_aside },
         Test { name: "health_checks_run_inside", modes: EVERY, body: health_checks },
         Test { name: "healthy_when_it_listens", modes: EVERY, body: healthy_when_it_listens },
+        Test { name: "many_at_once", modes: EVERY, body: many_at_once },
         Test { name: "one_of_a_name", modes: FULL, body: one_of_a_name },
         Test { name: "grace_then_the_whole_tree", modes: EVERY, body: grace_then_the_whole_tree },
     ]
@@ -221,5 +222,36 @@ fn one_of_a_name(mode: Mode) {
         assert_eq!(house.agent.kill(&a).await.unwrap(), exit);
         let late = house.agent.exec(&a, vec!["true".to_owned()], Duration::ZERO).await;
         assert!(matches!(late, Err(OpError::NotRunning(_))));
+    });
+}
+
+fn many_at_once(mode: Mode) {
+    with_house(mode, async |mut house| {
+        let name = |n: usize| format!("many.{n}");
+        let starts = (1..=24).map(|n| {
+            let (agent, mut spec) = (house.agent.clone(), sh(&name(n), "echo here; sleep 1000"));
+            spec.view = View::Overlay { layers: Vec::new() };
+            async move { agent.start(spec).await.unwrap() }
+        });
+        let mut tasks = tokio::task::JoinSet::new();
+        starts.for_each(|start| drop(tasks.spawn(start)));
+        tasks.join_all().await;
+        for n in 1..=24 {
+            house.printed(&id(&name(n)), "here").await;
+        }
+        assert_eq!(house.agent.usage().len(), 24);
+        let kills = (1..=24).map(|n| {
+            let agent = house.agent.clone();
+            async move { agent.kill(&id(&name(n))).await.unwrap() }
+        });
+        let mut tasks = tokio::task::JoinSet::new();
+        kills.for_each(|kill| drop(tasks.spawn(kill)));
+        assert!(tasks.join_all().await.iter().all(|exit| exit.signal == Some(9)));
+        for n in 1..=24 {
+            house.agent.remove(&id(&name(n))).await.unwrap();
+        }
+        let left = std::fs::read_dir(house.folder.path().join("instances")).unwrap().count();
+        assert_eq!(left, 0);
+        assert!(matches!(house.event().await.what, What::Started { .. }));
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent::{Limits, Mode};
+use agent::{Limits, Mode, View};
 
 use crate::harness::{EVERY, FULL, House, Test, id, sh, spec, with_house};
 
@@ -11,6 +11,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "too_much_memory_is_said", modes: FULL, body: too_much_memory_is_said },
         Test { name: "too_many_processes_are_refused", modes: FULL, body: too_many_processes },
         Test { name: "processor_time_is_bounded", modes: FULL, body: processor_time_is_bounded },
+        Test { name: "java_sees_its_limit", modes: FULL, body: java_sees_its_limit },
         Test { name: "usage_is_seen", modes: EVERY, body: usage_is_seen },
     ]
 }
@@ -82,5 +83,27 @@ fn usage_is_seen(mode: Mode) {
         // The shim and the program.
         assert_eq!(usage.processes, 2);
         house.agent.kill(&a).await.unwrap();
+    });
+}
+
+fn java_sees_its_limit(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if lacks(&house, "memory") || !std::path::Path::new("/usr/bin/java").exists() {
+            eprintln!("skip: no memory limits, or no Java");
+            return;
+        }
+        for view in [View::Host, View::Overlay { layers: Vec::new() }] {
+            let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+            let source = folder.path().join("M.java");
+            let text = "class M { public static void main(String[] a) { \
+                System.out.println(Runtime.getRuntime().maxMemory() >> 20); } }";
+            std::fs::write(&source, text).unwrap();
+            let mut java = spec("a.1", &["java", "-Xint", &source.display().to_string()]);
+            java.view = view;
+            java.limits = Limits { memory_bytes: Some(800 << 20), ..Limits::default() };
+            let exit = house.run(java).await;
+            let megabytes: u64 = exit.last_lines.last().unwrap().parse().unwrap();
+            assert!(megabytes <= 400, "{exit:?}");
+        }
     });
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode as Bits};
 use rustix::io::{Errno, Result};
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::place::{bind, freeze, make_read_only, mount_on, open_in, provide};
 use super::text;
@@ -224,6 +224,42 @@ pub(super) fn fresh_proc(root: BorrowedFd<'_>) -> Result<()> {
     mount_on(place.as_fd(), "proc", flags, "")
 }
 
+/// `/sys/fs/cgroup` as its cgroup namespace sees it, read-only: runtimes such as Java size
+/// themselves by the limits that they find there.
+pub(super) fn own_cgroups(root: BorrowedFd<'_>) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let place = || open_in(root, Path::new("/sys/fs/cgroup"));
+    // The host's mounts go, not only out of sight: runtimes read the list of mounts and would take
+    // the first. In a fresh /sys there are none.
+    for _ in 0..16 {
+        let Ok(here) = place() else { break };
+        if rustix::mount::unmount(super::shown(here.as_fd()), UnmountFlags::DETACH).is_err() {
+            break;
+        }
+    }
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let v1 = v1_hierarchies(&own);
+    if v1.is_empty() {
+        return mount_on(place()?.as_fd(), "cgroup2", flags | MountFlags::RDONLY, "");
+    }
+    mount_on(place()?.as_fd(), "tmpfs", flags, "mode=0755,size=64k")?;
+    for controllers in v1 {
+        let target = Path::new("/sys/fs/cgroup").join(controllers);
+        let target = provide(root, &target, true)?;
+        mount_on(target.as_fd(), "cgroup", flags | MountFlags::RDONLY, controllers)?;
+    }
+    let unified = provide(root, Path::new("/sys/fs/cgroup/unified"), true)?;
+    mount_on(unified.as_fd(), "cgroup2", flags | MountFlags::RDONLY, "")
+}
+
+/// The controllers of each v1 hierarchy that says something about limits. A runtime wants all of
+/// them or believes none, and together they are mounted as they are on the host.
+fn v1_hierarchies(own: &str) -> Vec<&str> {
+    let wanted = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
+    let names = own.lines().filter_map(|line| line.split(':').nth(1));
+    names.filter(|names| names.split(',').any(|name| wanted.contains(&name))).collect()
+}
+
 /// Keeps root in an instance from the machine's settings. What is missing needs no guard.
 pub(super) fn guard_proc() {
     for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
@@ -237,6 +273,13 @@ pub(super) fn guard_proc() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hierarchies_are_mounted_as_on_the_host() {
+        let own = "9:name=systemd:/\n4:memory:/a\n3:cpu,cpuacct:/\n2:freezer:/\n0::/";
+        assert_eq!(v1_hierarchies(own), ["memory", "cpu,cpuacct"]);
+        assert!(v1_hierarchies("0::/a").is_empty());
+    }
 
     #[test]
     fn only_disks_outside_private_folders_are_shown() {
