@@ -81,7 +81,8 @@ fn usage(arguments: &[OsString], error: &clap::Error) -> i32 {
     }
     let mut out = Out::new(Color::Never, true, false);
     let text = error.to_string();
-    let problem = Problem::new("bad-usage", text.lines().next().unwrap_or_default())
+    let first = text.lines().next().unwrap_or_default();
+    let problem = Problem::new("bad-usage", first.trim_start_matches("error: "))
         .with_cause(text.lines().skip(1).collect::<Vec<_>>().join("\n").trim().to_owned())
         .with_next("ms --help");
     out.stop(&Stop::usage(problem));

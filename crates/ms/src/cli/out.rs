@@ -244,6 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_pipe_is_an_ordinary_end_and_a_full_disk_is_not() {
+        struct Broken(io::ErrorKind);
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for (kind, exit) in [(io::ErrorKind::BrokenPipe, 0), (io::ErrorKind::StorageFull, 1)] {
+            let mut out = Out::fake(Box::new(Broken(kind)), Box::new(io::sink()), Mode::default());
+            assert_eq!(out.line("x").unwrap_err().exit(), exit, "{kind}");
+        }
+    }
+
+    #[test]
     fn the_schema_comes_first() {
         let text = with_schema("ms.x/1", &serde_json::json!({"a": 1}));
         assert_eq!(text, r#"{"schema":"ms.x/1","a":1}"#);

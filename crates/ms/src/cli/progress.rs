@@ -284,7 +284,7 @@ pub(crate) fn summary(
         text.push('\n');
     }
     let url = overview.status.console.as_deref().unwrap_or("off");
-    let url_width = state_width + widest(&|s| columns(&published(s))).max(21);
+    let url_width = state_width + widest(&|s| columns(&published(s))).max(22);
     let ready =
         took.map_or_else(String::new, |(what, took)| format!("{what} in {}", show_duration(took)));
     let line = format!(
@@ -297,4 +297,84 @@ pub(crate) fn summary(
     text.push_str(line.trim_end());
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{ManualClock, UnixNanos};
+
+    use super::super::out::Mode;
+    use super::super::testing::{failed, output, overview};
+    use super::*;
+
+    const NAMES: [&str; 2] = ["arena", "jobs"];
+
+    fn two() -> Overview {
+        let mut overview = overview();
+        overview.services[0].desired = 2;
+        overview.services[0].healthy = 2;
+        overview.services.push(failed("jobs"));
+        overview
+    }
+
+    #[test]
+    fn the_final_block_says_where_everything_is() {
+        let names = ["arena".to_owned()];
+        let took = Some(("ready", Duration::from_millis(420)));
+        assert_eq!(
+            summary(&two(), &names, took, false),
+            "✔ arena    2 of 2 healthy        http://127.0.0.1:8080\n  \
+             console  http://127.0.0.1:7700                       ready in 0.4 s\n"
+        );
+        let plain = summary(&two(), &NAMES.map(str::to_owned), None, false);
+        let colored = summary(&two(), &NAMES.map(str::to_owned), None, true);
+        assert_eq!(clean(&colored, false), plain);
+        assert!(plain.contains("\n✘ jobs     failed, 0 of 1 healthy\n"), "{plain}");
+    }
+
+    #[test]
+    fn what_is_on_its_way_spins_and_says_why() {
+        let mut overview = two();
+        let arena = &mut overview.services[0];
+        (arena.health, arena.healthy) = (Health::Starting, 1);
+        arena.why = "arena.2 is being started\nmore".to_owned();
+        let clock = ManualClock::new(UnixNanos(12_000_000_000));
+        let services = chosen(&overview, &NAMES.map(str::to_owned));
+        assert_eq!(
+            block(&services, Goal::Up, "*", &clock, false),
+            [
+                "* arena  starting, 1 of 2 healthy   2.0 s  arena.2 is being started",
+                "✘ jobs   failed, 0 of 1 healthy            exited with code 3",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_terminal_each_transition_is_one_line() {
+        let clock = ManualClock::new(UnixNanos(0));
+        let mut live = Live::default();
+        let mut overview = two();
+        let names = NAMES.map(str::to_owned);
+        assert_eq!(
+            live.transitions(&chosen(&overview, &names), &clock),
+            [
+                "1970-01-01T00:00:00.000Z arena 2 of 2 healthy",
+                "1970-01-01T00:00:00.000Z jobs failed, 0 of 1 healthy: exited with code 3",
+            ]
+        );
+        assert!(live.transitions(&chosen(&overview, &names), &clock).is_empty());
+        overview.services[1].restarts += 1;
+        assert_eq!(live.transitions(&chosen(&overview, &names), &clock).len(), 1);
+    }
+
+    #[test]
+    fn a_block_is_drawn_over_the_one_before() {
+        let (mut out, _, stderr) = output(Mode::default());
+        let mut live = Live::default();
+        live.draw(&["one".to_owned(), "a long second".to_owned()], 10, &mut out).unwrap();
+        live.draw(&["three".to_owned()], 10, &mut out).unwrap();
+        live.erase(&mut out).unwrap();
+        live.erase(&mut out).unwrap();
+        assert_eq!(stderr.text(), "one\na long s…\n\x1b[2A\r\x1b[Jthree\n\x1b[1A\r\x1b[J");
+    }
 }

@@ -236,6 +236,37 @@ fn quiet_says_only_what_is_wrong() {
 }
 
 #[test]
+fn the_foreground_shows_logs_and_ends_with_its_last_service() {
+    for (line, said) in [("ms up", "✔ job      completed"), ("ms up --json", "\"ready\":true")] {
+        let engine = Fake::new(&[]);
+        let did = ms(Some(&engine), &["job"], line);
+        assert_eq!(did.code, 0, "{}", did.err);
+        assert!(did.out.contains(said), "{}", did.out);
+        assert!(did.out.contains("last words"), "{}", did.out);
+        let commands = engine.commands.lock().unwrap();
+        let [Asked::Up { .. }, Asked::Shutdown { keep_services: false }] = commands.as_slice()
+        else {
+            panic!("{commands:?}")
+        };
+    }
+}
+
+#[test]
+fn flags_that_come_too_late_are_said_to() {
+    for (flags, late) in [
+        ("--console 127.0.0.1:7700 --addresses 127.64.0.0/16", 0),
+        ("--console 7700", 0),
+        ("--console 127.0.0.1:0", 0),
+        ("--console 127.0.0.1:7701", 1),
+        ("--console off --addresses 127.65.0.0/16", 2),
+    ] {
+        let did = ms(Some(&Fake::new(&[])), &["web"], &format!("ms up -d -q {flags}"));
+        assert_eq!(did.code, 0, "{flags}: {}", did.err);
+        assert_eq!(did.err.matches("warning[kept]").count(), late, "{flags}: {}", did.err);
+    }
+}
+
+#[test]
 fn following_ends_when_the_engine_does() {
     let engine = Fake::new(&["web"]);
     let did = ms(Some(&engine), &["web"], "ms up -d");

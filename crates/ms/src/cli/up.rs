@@ -1,5 +1,6 @@
 //! `ms up`: reads the file, starts the engine when none runs, and makes the app what it says.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -152,20 +153,25 @@ async fn say_what_is_kept(shared: &Shared, client: &Client, out: &mut Out) -> Ou
         return Ok(());
     }
     let status = client.status().await?;
-    let listens = status.console.unwrap_or_else(|| "off".to_owned());
-    let kept = [
-        ("--console", &shared.console, listens.trim_start_matches("http://")),
-        ("--addresses", &shared.addresses, &status.addresses),
-    ];
+    let listens = status.console.as_deref().map(|url| url.trim_start_matches("http://"));
+    let asked = super::launch::console(shared)?;
+    let other_console = match (asked, listens.and_then(|at| at.parse::<SocketAddr>().ok())) {
+        // Port 0 asks for any.
+        (Some(asked), Some(is)) => asked.ip() != is.ip() || ![0, is.port()].contains(&asked.port()),
+        (asked, is) => asked != is,
+    };
+    let mut kept = Vec::new();
+    if let Some(asked) = shared.console.as_ref().filter(|_| other_console) {
+        kept.push(("--console", asked, listens.unwrap_or("off")));
+    }
+    if let Some(asked) = shared.addresses.as_ref().filter(|asked| **asked != status.addresses) {
+        kept.push(("--addresses", asked, &status.addresses));
+    }
     for (flag, asked, is) in kept {
-        if let Some(asked) = asked
-            && asked != is
-        {
-            let problem = Problem::new("kept", format!("{flag} {asked} has no effect now"))
-                .with_cause(format!("the engine runs already, with {is}"))
-                .with_next("ms down, then this command again");
-            out.warning(&problem)?;
-        }
+        let problem = Problem::new("kept", format!("{flag} {asked} has no effect now"))
+            .with_cause(format!("the engine runs already, with {is}"))
+            .with_next("ms down, then this command again");
+        out.warning(&problem)?;
     }
     Ok(())
 }

@@ -13,8 +13,8 @@ use agent::{Agent, InstanceEvent};
 use base::{InstanceId, Problem, ServiceName, UnixNanos};
 use console::wire::{self, Accepted};
 use control::{
-    Action, Control, ControlError, EdgeReport, Event, Handled, InstanceRecord, Observation, Reported, ReportedState,
-    RoutePlan,
+    Action, Control, ControlError, EdgeReport, Event, Handled, InstanceRecord, Observation,
+    Reported, ReportedState, RoutePlan,
 };
 use edge::{EdgeStatus, RouteTable};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -63,7 +63,6 @@ struct UpReady {
     services: Vec<ServiceName>,
     recreate: bool,
     prepared: BTreeMap<ServiceName, Prepared>,
-    warnings: Vec<Problem>,
 }
 
 /// How the engine ends.
@@ -350,17 +349,13 @@ impl Carrier {
             wire::Command::Scale { service, replicas } => Do::Scale { service, replicas },
             wire::Command::Rollback { service, release } => Do::Rollback { service, release },
         };
-        let answer = self.command(command, Vec::new())?;
+        let answer = self.command(command)?;
         let _ = reply.send(answer);
         Ok(())
     }
 
     /// Hands a command to control. The outer error ends the engine, the inner one is the person's.
-    fn command(
-        &mut self,
-        command: control::Command,
-        warnings: Vec<Problem>,
-    ) -> Result<Result<Accepted, Problem>, Problem> {
+    fn command(&mut self, command: control::Command) -> Result<Result<Accepted, Problem>, Problem> {
         let handled = match self.control.handle(&Event::Command(command)) {
             Ok(handled) => handled,
             Err(ControlError::Refused(problem)) => return Ok(Err(*problem)),
@@ -368,7 +363,7 @@ impl Carrier {
         };
         let changed = handled.changed.clone();
         self.carry_out(handled);
-        Ok(Ok(Accepted { revision: self.shared.revision(), changed, warnings }))
+        Ok(Ok(Accepted { revision: self.shared.revision(), changed, warnings: Vec::new() }))
     }
 
     /// Prepares an app beside the loop; `up` follows when that is done.
@@ -394,24 +389,24 @@ impl Carrier {
             return;
         }
         let state = self.control.state();
-        let before = state.services.keys().filter_map(|name| {
-            Some((name.clone(), convert::prepared(state.goal(name)?)))
-        });
+        let before = state
+            .services
+            .keys()
+            .filter_map(|name| Some((name.clone(), convert::prepared(state.goal(name)?))));
         let workshop = Workshop {
             layers_dir: self.shared.state_dir.join("layers"),
             overlay: self.agent.isolation().mode == agent::Mode::Full,
             before: before.collect(),
         };
         let ours: Vec<_> = self.edge_status.borrow().listeners.keys().copied().collect();
-        self.works.spawn(async move {
-            match prepare_all(&app, &workshop, &ours).await {
-                Ok((prepared, warnings)) => {
-                    let services = names(&services);
-                    let up = UpReady { app, services, recreate, prepared, warnings };
-                    Done::Up { up: Box::new(up), reply }
-                }
-                Err(problem) => Done::UpFailed { problem, reply },
+        // Copying and hashing files may take a while.
+        self.works.spawn_blocking(move || match prepare_all(&app, &workshop, &ours) {
+            Ok(prepared) => {
+                let services = names(&services);
+                let up = UpReady { app, services, recreate, prepared };
+                Done::Up { up: Box::new(up), reply }
             }
+            Err(problem) => Done::UpFailed { problem, reply },
         });
     }
 
@@ -419,11 +414,12 @@ impl Carrier {
     fn admit(&self, app: &spec::App) -> Result<(), Problem> {
         let state = self.control.state();
         match &state.app {
-            Some(running) if running.name != app.name => {
-                Err(Problem::new("other-app", format!("this engine runs the app `{}`", running.name))
-                    .with_cause(format!("its state folder is {}", self.shared.state_dir.display()))
-                    .with_next(format!("give `{}` a folder of its own with --state", app.name)))
-            }
+            Some(running) if running.name != app.name => Err(Problem::new(
+                "other-app",
+                format!("this engine runs the app `{}`", running.name),
+            )
+            .with_cause(format!("its state folder is {}", self.shared.state_dir.display()))
+            .with_next(format!("give `{}` a folder of its own with --state", app.name))),
             _ => Ok(()),
         }
     }
@@ -439,7 +435,7 @@ impl Carrier {
             recreate: up.recreate,
             prepared: up.prepared.into_iter().map(as_json).collect(),
         };
-        self.command(command, up.warnings)
+        self.command(command)
     }
 
     /// Samples everything; true when something else than figures may have changed.
@@ -497,12 +493,12 @@ impl Carrier {
     }
 }
 
-async fn prepare_all(
+fn prepare_all(
     app: &spec::App,
     workshop: &Workshop,
     ours: &[std::net::SocketAddr],
-) -> Result<(BTreeMap<ServiceName, Prepared>, Vec<Problem>), Problem> {
-    let (prepared, warnings) = prepare::all(app, workshop).await?;
+) -> Result<BTreeMap<ServiceName, Prepared>, Problem> {
+    let prepared = prepare::all(app, workshop)?;
     let mut wanted = Vec::new();
     for (name, one) in &prepared {
         let Some(service) = app.services.get(name) else { continue };
@@ -513,7 +509,7 @@ async fn prepare_all(
         }
     }
     published::check(&wanted, ours)?;
-    Ok((prepared, warnings))
+    Ok(prepared)
 }
 
 fn failed_start(attempt: u32, at: UnixNanos, error: String) -> Reported {

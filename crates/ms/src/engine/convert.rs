@@ -160,8 +160,7 @@ pub(super) fn routes(
         table.listeners.extend(outside);
         table.services.insert(name.clone(), Arc::new(upstream(definition, route)));
     }
-    table.callers =
-        plan.callers.iter().map(|(ip, name)| (IpAddr::V4(*ip), name.clone())).collect();
+    table.callers = plan.callers.iter().map(|(ip, name)| (IpAddr::V4(*ip), name.clone())).collect();
     table
 }
 

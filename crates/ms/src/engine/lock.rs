@@ -38,7 +38,9 @@ pub(crate) fn lock(state: &Path) -> Result<StateLock, Problem> {
             .with_next("use it, or give another folder with --state")
     })?;
     let pid = format!("{}\n", std::process::id());
-    file.set_len(0).and_then(|()| file.write_all(pid.as_bytes())).map_err(|e| refuse("write", e))?;
+    file.set_len(0)
+        .and_then(|()| file.write_all(pid.as_bytes()))
+        .map_err(|e| refuse("write", e))?;
     Ok(StateLock { _file: file })
 }
 

@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn reads_loopback_networks_only() {
         assert_eq!("127.80.0.0/16".parse::<Pool>().unwrap().to_string(), "127.80.0.0/16");
-        for bad in ["", "127.80.0.0", "10.0.0.0/16", "127.80.0.1/16", "127.0.0.0/16", "127.80.0.0/30"]
+        for bad in
+            ["", "127.80.0.0", "10.0.0.0/16", "127.80.0.1/16", "127.0.0.0/16", "127.80.0.0/30"]
         {
             assert!(bad.parse::<Pool>().is_err(), "{bad}");
         }

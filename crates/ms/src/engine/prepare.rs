@@ -1,13 +1,12 @@
-//! What a service needs before it can run as a release: its `prepare` command, the files and
-//! settings of its Dockerfile, and with them the exact process to start.
+//! What a service needs before it can run as a release: the files and settings of its Dockerfile,
+//! and with them the exact process to start.
 //!
-//! Not here: starting it. The result is part of the release: equal values run the same thing, so a
+//! Not here: starting it, and `prepare` commands, which the command line runs. The result is part of the release: equal values run the same thing, so a
 //! changed file that a Dockerfile copies, or a rebuilt program, makes a new release.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use base::{Problem, ServiceName};
 use serde::{Deserialize, Serialize};
@@ -58,63 +57,21 @@ pub(super) struct Workshop {
 ///
 /// # Errors
 /// The first service that cannot be prepared, and why. Nothing has changed then.
-pub(super) async fn all(
+pub(super) fn all(
     app: &App,
     workshop: &Workshop,
-) -> Result<(BTreeMap<ServiceName, Prepared>, Vec<Problem>), Problem> {
-    run_prepare_commands(app).await?;
+) -> Result<BTreeMap<ServiceName, Prepared>, Problem> {
     let mut prepared = BTreeMap::new();
-    let mut warnings = Vec::new();
     for (name, service) in &app.services {
-        let one = one(app, service, workshop, &mut warnings)?;
+        let one = one(app, service, workshop)?;
         prepared.insert(name.clone(), one);
     }
-    Ok((prepared, warnings))
+    Ok(prepared)
 }
 
-/// Runs each distinct `prepare` command once, in the project folder.
-async fn run_prepare_commands(app: &App) -> Result<(), Problem> {
-    let mut done: BTreeSet<&[String]> = BTreeSet::new();
-    for (name, service) in &app.services {
-        let Some(command) = service.extension.prepare.as_deref().filter(|c| !c.is_empty()) else {
-            continue;
-        };
-        if !done.insert(command) {
-            continue;
-        }
-        let shown = command.join(" ");
-        let failed = |cause: String| {
-            Problem::new("prepare-failed", format!("cannot prepare `{name}`: `{shown}` failed"))
-                .with_place(service.place.clone())
-                .with_cause(cause)
-                .with_next(format!("run it yourself in `{}`", app.project_dir.display()))
-        };
-        let output = tokio::process::Command::new(&command[0])
-            .args(&command[1..])
-            .current_dir(&app.project_dir)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .map_err(|e| failed(e.to_string()))?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let lines: Vec<&str> = text.lines().collect();
-            let last = &lines[lines.len().saturating_sub(20)..];
-            return Err(failed(format!("{}\n{}", output.status, last.join("\n"))));
-        }
-    }
-    Ok(())
-}
-
-fn one(
-    app: &App,
-    service: &Service,
-    workshop: &Workshop,
-    warnings: &mut Vec<Problem>,
-) -> Result<Prepared, Problem> {
+fn one(app: &App, service: &Service, workshop: &Workshop) -> Result<Prepared, Problem> {
     let image = match &service.build {
-        Some(build) if service.uses_build() => Some(image(service, build, workshop, warnings)?),
+        Some(build) if service.uses_build() => Some(image(service, build, workshop)?),
         _ => None,
     };
     let recipe = image.as_ref().map(|(recipe, _)| recipe);
@@ -218,7 +175,6 @@ fn image(
     service: &Service,
     build: &Build,
     workshop: &Workshop,
-    warnings: &mut Vec<Problem>,
 ) -> Result<(ImageRecipe, Option<PathBuf>), Problem> {
     let text = match &build.dockerfile_inline {
         Some(text) => text.clone(),
@@ -230,18 +186,46 @@ fn image(
                 .with_next("name it with `build.dockerfile`")
         })?,
     };
-    let recipe = recipe(build, &text, warnings)?;
+    let recipe = recipe(build, &text)?;
     if !workshop.overlay {
         return Ok((recipe, None));
     }
-    Ok((recipe, None))
+    let ignore = build.context.join(".dockerignore");
+    let ignore = std::fs::read_to_string(ignore).unwrap_or_default();
+    let ignore = spec::dockerfile::Ignore::parse(&ignore);
+    let layer = agent::image::LayerSpec {
+        context: build.context.clone(),
+        workdir: recipe.workdir.clone(),
+        copies: recipe.copies.iter().filter_map(copy_step).collect(),
+    };
+    let excluded = |path: &Path, is_dir: bool| ignore.excluded(path, is_dir);
+    let layer = agent::image::materialize(&layer, &excluded, &workshop.layers_dir);
+    let layer = layer.map_err(|e| {
+        let at = build.dockerfile.display();
+        Problem::new("copy-failed", format!("cannot copy what `{at}` of `{}` asks", service.name))
+            .with_place(build.place.clone())
+            .with_cause(e.to_string())
+            .with_next("check the COPY steps and .dockerignore")
+    })?;
+    Ok((recipe, Some(layer)))
 }
 
-fn recipe(
-    build: &Build,
-    text: &str,
-    warnings: &mut Vec<Problem>,
-) -> Result<ImageRecipe, Problem> {
+/// A COPY of the context. Those from other stages cannot be carried out; a finding says so.
+fn copy_step(copy: &dockerfile::Copy) -> Option<agent::image::CopyStep> {
+    if copy.from.is_some() {
+        return None;
+    }
+    let inline = copy.inline.iter().map(|file| (file.name.clone(), file.text.clone()));
+    Some(agent::image::CopyStep {
+        sources: copy.sources.clone(),
+        inline: inline.collect(),
+        dest: copy.dest.clone(),
+        dest_is_dir: copy.dest_is_dir,
+        mode: copy.chmod.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok()),
+    })
+}
+
+fn recipe(build: &Build, text: &str) -> Result<ImageRecipe, Problem> {
     let first = |findings: Vec<spec::Finding>| {
         let worst = findings.into_iter().max_by_key(|f| f.severity == spec::Severity::Error);
         worst.map_or_else(|| Problem::new("dockerfile", "cannot be read"), |f| f.problem)
@@ -249,7 +233,6 @@ fn recipe(
     let first_line = if build.dockerfile_inline.is_some() { build.place.line } else { 1 };
     let parsed = dockerfile::parse(text, &build.dockerfile, first_line).map_err(first)?;
     let target = build.target.as_deref();
-    let recipe = dockerfile::final_stage(&parsed, target, &build.args).map_err(first)?;
-    warnings.extend(recipe.findings.iter().map(|f| f.problem.clone()));
-    Ok(recipe)
+    // Its findings were told when the Compose file was loaded.
+    dockerfile::final_stage(&parsed, target, &build.args).map_err(first)
 }

@@ -45,8 +45,8 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let control = Control::open(&state_dir.join("control.redb"), clock.clone(), seed, control_pool);
     let control = Arc::new(control.map_err(internal)?);
     let (routes, table) = watch::channel(Arc::new(RouteTable::default()));
-    let edge = Edge::start(EdgeConfig::new(clock.clone(), registry.clone()), table)
-        .map_err(internal)?;
+    let edge =
+        Edge::start(EdgeConfig::new(clock.clone(), registry.clone()), table).map_err(internal)?;
 
     let (shutdown, stopped) = watch::channel(false);
     let (listeners, console_url) = listen(&state_dir, options.console).await?;
@@ -94,8 +94,9 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
 /// Something that only a broken machine or a bug explains.
 pub(super) fn internal(error: impl std::error::Error) -> Problem {
     let cause = error.source().map(ToString::to_string);
-    let problem = Problem::new("internal", error.to_string())
-        .with_next("see engine.log in the state folder; if this stays, it is a bug worth reporting");
+    let problem = Problem::new("internal", error.to_string()).with_next(
+        "see engine.log in the state folder; if this stays, it is a bug worth reporting",
+    );
     match cause {
         Some(cause) => problem.with_cause(cause),
         None => problem,
@@ -170,8 +171,10 @@ async fn bind_console(addr: std::net::SocketAddr) -> Result<TcpListener, Problem
             let free = std::net::SocketAddr::new(addr.ip(), 0);
             TcpListener::bind(free).await.map_err(internal)
         }
-        Err(e) => Err(Problem::new("console-address", format!("the console cannot listen on {addr}"))
-            .with_cause(e.to_string())
-            .with_next("give another address with --console, or `--console off`")),
+        Err(e) => {
+            Err(Problem::new("console-address", format!("the console cannot listen on {addr}"))
+                .with_cause(e.to_string())
+                .with_next("give another address with --console, or `--console off`"))
+        }
     }
 }

@@ -180,6 +180,7 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
             .collect(),
         release: seen.release,
         next_release: seen.next_release,
+        failed_release: seen.failed_release,
         desired: seen.desired,
         healthy: seen.healthy,
         traffic: traffic(&figures.services, name.as_str()),
@@ -192,11 +193,7 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
 }
 
 /// Why the edge does not listen where the service should be reached, if it does not.
-fn refused(
-    shared: &Shared,
-    name: &ServiceName,
-    published: &[(SocketAddr, u16)],
-) -> Option<String> {
+fn refused(shared: &Shared, name: &ServiceName, published: &[(SocketAddr, u16)]) -> Option<String> {
     let status = shared.edge_status.borrow();
     published.iter().find_map(|(addr, _)| match status.listeners.get(addr) {
         Some(Err(problem)) => Some(format!("`{name}` is not reached at {addr}: {problem}")),
@@ -261,7 +258,6 @@ fn health(health: control::view::Health) -> Health {
     }
 }
 
-
 /// A service that went away between two looks.
 fn gone(name: &ServiceName) -> ServiceView {
     ServiceView {
@@ -274,6 +270,7 @@ fn gone(name: &ServiceName) -> ServiceView {
         published: Vec::new(),
         release: None,
         next_release: None,
+        failed_release: None,
         desired: 0,
         healthy: 0,
         instances: Vec::new(),

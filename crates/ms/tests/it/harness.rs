@@ -30,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/call/"):
             body = urllib.request.urlopen("http://" + self.path[6:], timeout=20).read()
         else:
-            body = json.dumps({"name": os.environ.get("NAME", "?"), "pid": os.getpid(),
+            body = json.dumps({"name": os.environ.get("NAME", "?"), "instance": os.environ.get("HOSTNAME"),
                                "version": os.environ.get("VERSION", "1"),
                                "peer": self.client_address[0]}).encode()
         self.send_response(200)
@@ -55,7 +55,8 @@ server.serve_forever()
 impl Project {
     /// A project with this Compose file and `echo.py` beside it.
     pub(crate) fn new(compose: &str) -> Project {
-        let project = Project { dir: tempfile::tempdir().unwrap(), uid: None };
+        let project =
+            Project { dir: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), uid: None };
         project.write("compose.yaml", compose);
         project.write("echo.py", ECHO);
         project
@@ -63,7 +64,9 @@ impl Project {
 
     /// The same, run by an ordinary user.
     pub(crate) fn as_user(compose: &str, uid: u32) -> Project {
-        let project = Project { uid: Some(uid), ..Project::new(compose) };
+        let project = Project { dir: tempfile::tempdir().unwrap(), uid: Some(uid) };
+        project.write("compose.yaml", compose);
+        project.write("echo.py", ECHO);
         for path in ["", "compose.yaml", "echo.py"] {
             std::os::unix::fs::chown(project.path(path), Some(uid), Some(uid)).unwrap();
         }

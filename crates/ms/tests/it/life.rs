@@ -52,7 +52,7 @@ fn services_outlive_a_killed_engine_and_are_adopted() {
     assert!(alive(pids[0]), "the service died with the engine");
     project.ok(&["up", "-d"]);
     assert_eq!(project.pids("web"), pids, "adopted, not restarted");
-    assert_eq!(get_json(port, "/")["pid"].as_u64().map(|_| ()), Some(()));
+    assert_eq!(get_json(port, "/")["name"], "web");
     assert!(project.ok(&["logs", "web"]).contains("listening"), "its output is all there");
 }
 
@@ -83,8 +83,7 @@ fn two_engines_share_a_host() {
     second.ok(&["up", "-d"]);
     let pools = [&first, &second].map(|p| p.api("/api/status")["addresses"].clone());
     assert_ne!(pools[0], pools[1]);
-    assert_ne!(get_json(one, "/")["pid"], serde_json::Value::Null);
-    assert_ne!(get_json(two, "/")["pid"], serde_json::Value::Null);
+    assert_eq!(get_json(one, "/")["name"], "web");
     first.ok(&["down"]);
     assert_eq!(get_json(two, "/")["name"], "web");
 }

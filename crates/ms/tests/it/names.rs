@@ -37,13 +37,13 @@ fn a_name_reaches_every_replica_and_the_edge_knows_the_caller() {
     let port = free_port();
     let project = Project::new(&two_services(port));
     project.ok(&["up", "-d"]);
-    let mut pids = std::collections::BTreeSet::new();
+    let mut instances = std::collections::BTreeSet::new();
     for _ in 0..20 {
         let answer = get_json(port, "/call/back:8080");
         assert_eq!(answer["name"], "back");
-        pids.insert(answer["pid"].as_u64().unwrap());
+        instances.insert(answer["instance"].to_string());
     }
-    assert_eq!(pids.len(), 2, "both replicas serve");
+    assert_eq!(instances.len(), 2, "both replicas serve");
     let calls = until("the call is seen", || {
         let calls = project.api("/api/overview")["calls"].clone();
         let seen = calls

@@ -35,11 +35,11 @@ fn replicas_take_the_port_they_are_given() {
     };
     project.ok(&["up", "-d"]);
     assert_eq!(get_json(port, "/")["name"], "front");
-    let mut pids = std::collections::BTreeSet::new();
+    let mut instances = std::collections::BTreeSet::new();
     for _ in 0..10 {
-        pids.insert(get_json(port, "/call/back:8080")["pid"].as_u64());
+        instances.insert(get_json(port, "/call/back:8080")["instance"].to_string());
     }
-    assert_eq!(pids.len(), 2, "both replicas serve under one name");
+    assert_eq!(instances.len(), 2, "both replicas serve under one name");
     let isolation = project.api("/api/status")["isolation"].clone();
     assert_ne!(isolation["mode"], "full");
     assert!(!isolation["missing"].as_array().unwrap().is_empty(), "says what is missing");

@@ -1,7 +1,8 @@
 //! A made-up engine behind the real HTTP API. It moves one step each time it is looked at, so
 //! that nothing depends on time.
 //!
-//! Services become healthy; one called `bad…` fails, one called `slow…` never gets ready.
+//! Services become healthy; one called `bad…` fails, one called `slow…` never gets ready, one called
+//! `job…` runs to its end.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -59,6 +60,7 @@ impl Fake {
             service.health = match service.health {
                 Health::Waiting => Health::Starting,
                 Health::Starting if name.starts_with("bad") => Health::Failed,
+                Health::Starting if name.starts_with("job") => Health::Completed,
                 Health::Starting if !name.starts_with("slow") => Health::Healthy,
                 other => other,
             };
@@ -69,6 +71,7 @@ impl Fake {
             let (state, why) = match service.health {
                 Health::Healthy => ("healthy", ""),
                 Health::Failed => ("failed", "exited with code 3"),
+                Health::Completed => ("stopped", ""),
                 _ => ("starting", "not ready yet"),
             };
             service.why = why.to_owned();
