@@ -129,39 +129,37 @@ pub(super) fn fields(
 ) -> Result<(), Refusal> {
     fields.clear();
     loop {
-        let rest = head.get(at..).unwrap_or_default();
-        // The scan made sure that each LF has its CR, so a line ends at its LF.
-        let Some(lf) = memchr::memchr(b'\n', rest) else { return Err(Refusal::FieldName) };
-        if lf <= 1 {
-            return Ok(());
+        match head.get(at..) {
+            Some([b'\r', b'\n', ..]) => return Ok(()),
+            Some([b' ' | b'\t', ..]) => return Err(Refusal::ObsFold),
+            _ if fields.len() == fields_max => return Err(Refusal::TooManyFields),
+            _ => {}
         }
-        if fields.len() == fields_max {
-            return Err(Refusal::TooManyFields);
-        }
-        fields.push(field(head, at, at + lf + 1)?);
-        at += lf + 1;
+        let field = field(head, at)?;
+        at = usize::from(field.line.end);
+        fields.push(field);
     }
 }
 
-fn field(head: &[u8], start: usize, end: usize) -> Result<Field, Refusal> {
-    let line = &head[start..end - 2];
-    if matches!(line[0], b' ' | b'\t') {
-        return Err(Refusal::ObsFold);
-    }
+/// Reads the line at `start`, each byte once.
+fn field(head: &[u8], start: usize) -> Result<Field, Refusal> {
+    let line = head.get(start..).unwrap_or_default();
     let colon = line.iter().position(|&byte| !is_token(byte)).ok_or(Refusal::FieldName)?;
     if colon == 0 || line[colon] != b':' {
         return Err(Refusal::FieldName);
     }
-    let raw = &line[colon + 1..];
-    if !raw.iter().all(|&byte| is_value(byte)) {
+    let value = &line[colon + 1..];
+    let len = value.iter().position(|&byte| !is_value(byte)).ok_or(Refusal::FieldValue)?;
+    if !value[len..].starts_with(b"\r\n") {
         return Err(Refusal::FieldValue);
     }
+    let raw = &value[..len];
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let first = raw.iter().position(|byte| !blank(byte)).unwrap_or(raw.len());
+    let first = raw.iter().position(|byte| !blank(byte)).unwrap_or(len);
     let last = raw.iter().rposition(|byte| !blank(byte)).map_or(first, |last| last + 1);
     let value_at = start + colon + 1;
     Ok(Field {
-        line: Span::new(start, end),
+        line: Span::new(start, value_at + len + 2),
         name: Span::new(start, start + colon),
         value: Span::new(value_at + first, value_at + last),
         meaning: meaning(&line[..colon])?,

@@ -314,15 +314,13 @@ impl Client {
 
     /// The response to a request of this method.
     pub(crate) fn response(&mut self, method: &str) -> String {
-        loop {
-            // The status is known once the head is there; look ahead without taking it.
-            while !self.buffer.windows(4).any(|w| w == b"\r\n\r\n") {
-                assert!(self.fill(), "no response: {}", self.buffer.escape_ascii());
-            }
-            let status = &self.buffer[9..12];
-            let bodiless = method == "HEAD" || matches!(status, b"204" | b"304" | b"101" | b"100");
-            return self.message(bodiless).expect("a whole response");
+        // The status is known once the head is there; look ahead without taking it.
+        while !self.buffer.windows(4).any(|w| w == b"\r\n\r\n") {
+            assert!(self.fill(), "no response: {}", self.buffer.escape_ascii());
         }
+        let status = &self.buffer[9..12];
+        let bodiless = method == "HEAD" || matches!(status, b"204" | b"304" | b"101" | b"100");
+        self.message(bodiless).expect("a whole response")
     }
 
     fn cut(&mut self, len: usize) -> String {
