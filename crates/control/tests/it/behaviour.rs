@@ -684,3 +684,34 @@ fn releases_have_a_word() {
     rig.up([version(service("web", 2), "c")]);
     assert_eq!(words(&rig), ["3 serving", "2 failed", "1 old"]);
 }
+
+#[test]
+fn a_slot_that_a_stranger_holds_is_not_used() {
+    let mut rig = Rig::new();
+    rig.up([service("web", 1)]);
+    let ghost = rig.seen.instances[&id("web.1")].clone();
+    rig.ask(Command::Down);
+    rig.settle();
+    rig.obedient = false;
+    rig.seen.instances.insert(id("web.1"), ghost);
+    assert_eq!(rig.look(), ["stop web.1 SIGTERM 10s"]);
+    assert_eq!(rig.ask(up([service("web", 1)])), ["start web.2#1 r1"]);
+    let address = rig.state.instances[&id("web.2")].address;
+    assert_eq!(address.to_string(), "127.64.0.130", "the stranger's address is taken too");
+}
+
+#[test]
+fn an_earlier_life_ends_before_the_next_begins() {
+    let mut rig = Rig::new();
+    rig.up([service("web", 1)]);
+    // The agent loses sight of it, and finds it again.
+    let life = rig.seen.instances.remove(&id("web.1")).unwrap();
+    rig.look();
+    rig.obedient = false;
+    rig.seen.instances.insert(id("web.1"), life);
+    assert_eq!(rig.look(), ["stop web.1 SIGTERM 10s"]);
+    rig.wait(SECOND);
+    assert!(rig.look().is_empty(), "the first attempt still runs");
+    rig.exit("web.1", 0);
+    assert_eq!(rig.seen.instances[&id("web.1")].attempt, 2, "started by the exit");
+}
