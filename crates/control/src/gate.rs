@@ -113,6 +113,11 @@ fn completed(state: &State, name: &ServiceName, desired: usize) -> Option<Wait> 
         }
         done += usize::from(record.is_completed());
     }
+    let rollout = state.services.get(name).and_then(|s| s.rollout.as_ref());
+    if let Some(reason) = rollout.and_then(|r| r.paused.as_ref()) {
+        let why = format!("waits for {name} to complete, whose update is paused: {reason}");
+        return Some(Wait { why, hopeless: true });
+    }
     let why = format!("waits for {name} to complete");
     (done < desired).then_some(Wait { why, hopeless: false })
 }
