@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -144,6 +145,9 @@ impl Agent {
         for folder in ["instances", "logs", "layers"] {
             let path = config.state_dir.join(folder);
             fs::create_dir_all(&path).map_err(state_error(&path))?;
+            // Environments and output may hold secrets.
+            let owner_only = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(&path, owner_only).map_err(state_error(&path))?;
         }
         let state = fs::canonicalize(&config.state_dir).map_err(state_error(&config.state_dir))?;
         let (mode, mut missing) = match config.mode {

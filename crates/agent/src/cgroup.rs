@@ -258,12 +258,20 @@ impl Cgroups {
         text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse().ok()
     }
 
-    /// Memory of an instance, in bytes, where it is counted.
+    /// Memory of an instance, in bytes, where it is counted; without what the kernel only keeps
+    /// until somebody wants the room.
     pub(crate) fn memory_bytes(&self, name: &str) -> Option<u64> {
-        let unified = self.unified(name).map(|path| path.join("memory.current"));
-        let v1 = self.v1.get("memory").map(|p| p.join(name).join("memory.usage_in_bytes"));
-        let read = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse().ok();
-        unified.and_then(read).or_else(|| v1.and_then(read))
+        let unified = self.unified(name);
+        let v1 = self.v1.get("memory").map(|parent| parent.join(name));
+        let read = |folder: PathBuf, usage: &str, cache: &str| {
+            let usage: u64 = fs::read_to_string(folder.join(usage)).ok()?.trim().parse().ok()?;
+            let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+            let cache = stat.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse().ok());
+            Some(usage.saturating_sub(cache.unwrap_or(0)))
+        };
+        unified
+            .and_then(|folder| read(folder, "memory.current", "inactive_file "))
+            .or_else(|| read(v1?, "memory.usage_in_bytes", "total_inactive_file "))
     }
 }
 

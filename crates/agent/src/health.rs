@@ -16,6 +16,9 @@ const LOOK_FIRST: Duration = Duration::from_millis(5);
 /// The longest such wait.
 const LOOK_LAST: Duration = Duration::from_millis(500);
 
+/// The first wait between checks of an instance that was not healthy yet; it grows likewise.
+const CLOSE_FIRST: Duration = Duration::from_millis(25);
+
 /// Longest detail of a failed check, in bytes.
 const DETAIL_BYTES_MAX: usize = 512;
 
@@ -53,18 +56,21 @@ async fn accepts(address: SocketAddr) -> bool {
     matches!(connect, Ok(Ok(_)))
 }
 
+/// Tries again and again. Until the first success, and no longer than the time in which failures do
+/// not count, the tries begin close together: whoever is ready soon is healthy soon.
 async fn check_forever(shared: &Shared, instance: &Instance, health: &HealthSpec) {
     let begun = shared.clock.monotonic();
-    let (mut failures, mut was_healthy) = (0, false);
+    // A first check that waited for `interval`, as elsewhere, could not have failed before.
+    let uncounted = health.start_period.max(health.interval);
+    let close_last = health.start_interval.min(health.interval).max(CLOSE_FIRST);
+    let (mut failures, mut was_healthy, mut close) = (0, false, CLOSE_FIRST);
     loop {
         let result = match timeout(health.timeout, check(instance, health)).await {
             Ok(result) => result,
-            Err(_) => {
-                Err(format!("no answer within {}", base::units::show_duration(health.timeout)))
-            }
+            Err(_) => Err(no_answer(health)),
         };
-        let starting =
-            !was_healthy && shared.clock.monotonic().saturating_sub(begun) < health.start_period;
+        let age = shared.clock.monotonic().saturating_sub(begun);
+        let starting = !was_healthy && age < uncounted;
         match result {
             Ok(()) => {
                 (failures, was_healthy) = (0, true);
@@ -80,10 +86,18 @@ async fn check_forever(shared: &Shared, instance: &Instance, health: &HealthSpec
                 }
             }
         }
-        let pause = if starting && !was_healthy { health.start_interval } else { health.interval };
-        // Without a pause a check that ends at once would take a whole processor.
-        sleep(pause.max(Duration::from_millis(10))).await;
+        if starting && !was_healthy {
+            sleep(close).await;
+            close = (close * 3 / 2).min(close_last);
+        } else {
+            // Without a pause a check that ends at once would take a whole processor.
+            sleep(health.interval.max(Duration::from_millis(10))).await;
+        }
     }
+}
+
+fn no_answer(health: &HealthSpec) -> String {
+    format!("no answer within {}", base::units::show_duration(health.timeout))
 }
 
 async fn check(instance: &Instance, health: &HealthSpec) -> Result<(), String> {
@@ -103,7 +117,7 @@ async fn check(instance: &Instance, health: &HealthSpec) -> Result<(), String> {
         return Ok(());
     }
     let how = match (output.timed_out, output.code, output.signal) {
-        (true, ..) => format!("no answer within {}", base::units::show_duration(health.timeout)),
+        (true, ..) => no_answer(health),
         (_, Some(code), _) => format!("exit code {code}"),
         (_, _, signal) => format!("killed by signal {}", signal.unwrap_or_default()),
     };

@@ -9,6 +9,7 @@ use crate::harness::{EVERY, FULL, House, Test, id, sh, spec, with_house};
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test { name: "too_much_memory_is_said", modes: FULL, body: too_much_memory_is_said },
+        Test { name: "memory_in_use_is_seen", modes: FULL, body: memory_in_use_is_seen },
         Test { name: "too_many_processes_are_refused", modes: FULL, body: too_many_processes },
         Test { name: "processor_time_is_bounded", modes: FULL, body: processor_time_is_bounded },
         Test { name: "java_sees_its_limit", modes: FULL, body: java_sees_its_limit },
@@ -38,6 +39,30 @@ fn too_much_memory_is_said(mode: Mode) {
         eats.limits.memory_bytes = Some(400 << 20);
         let exit = house.run(eats).await;
         assert!(exit.success() && !exit.out_of_memory, "{exit:?}");
+    });
+}
+
+fn memory_in_use_is_seen(mode: Mode) {
+    with_house(mode, async |house| {
+        if lacks(&house, "memory") {
+            return;
+        }
+        // 64 MiB of its own, and 64 MiB of a file that it once read.
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, vec![1; 64 << 20]).unwrap();
+        let script = format!(
+            "import time\nx = bytearray(b'1') * (64 << 20)\nlen(open('{}', 'rb').read(1 << 10))\n\
+             print('ready', flush=True)\ntime.sleep(1000)",
+            file.display()
+        );
+        let mut main = spec("a.1", &["python3", "-c", &script]);
+        main.limits = Limits { memory_bytes: Some(400 << 20), ..Limits::default() };
+        let a = id("a.1");
+        house.agent.start(main).await.unwrap();
+        house.printed(&a, "ready").await;
+        let bytes = house.agent.usage()[&a].memory_bytes;
+        assert!((60 << 20..120 << 20).contains(&bytes), "{bytes}");
     });
 }
 

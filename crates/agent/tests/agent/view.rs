@@ -38,7 +38,9 @@ fn overlay_writes_stay_private(mode: Mode) {
         let exit = house.run(spec).await;
         assert!(exit.success() && exit.last_lines == ["x"], "{exit:?}");
         assert!(!PathBuf::from(mark).exists() && PathBuf::from("/etc/passwd").exists());
-        let warnings = house.agent.status(&id("a.1")).unwrap().warnings;
+        let mut warnings = house.agent.status(&id("a.1")).unwrap().warnings;
+        // Where the root is an overlay already.
+        warnings.retain(|warning| !warning.starts_with("what it writes is kept in memory"));
         assert!(warnings.is_empty(), "{warnings:?}");
         // Another start begins anew.
         let mut again = sh("a.1", "ls /etc/x /tmp/x");
