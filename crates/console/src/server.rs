@@ -11,9 +11,10 @@ use base::Problem;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use net::ConnectionLimit;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::{ConsoleConfig, HEAD_BYTES_MAX, TCP_CONNECTIONS_MAX, UNIX_CONNECTIONS_MAX};
@@ -111,15 +112,15 @@ impl Listener {
 
 async fn accept(listener: Listener, shared: Arc<Shared>) {
     let mut shutdown = shared.shutdown.clone();
-    let places = Arc::new(Semaphore::new(match listener {
+    let places = ConnectionLimit::new(match listener {
         Listener::Tcp(_) => TCP_CONNECTIONS_MAX,
         Listener::Unix(_) => UNIX_CONNECTIONS_MAX,
-    }));
+    });
     let mut connections = JoinSet::new();
     loop {
         // A place first: past the bound, clients wait in the backlog.
         let next = async {
-            let place = places.clone().acquire_owned().await;
+            let place = places.acquire().await;
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {

@@ -14,6 +14,8 @@ import { theme, turnTheme } from "./theme-switch.js";
 import { Empty, Shape } from "./ui.js";
 
 const TOAST_MS = 5_000;
+/** Services in the navigation; the overview has all of them. */
+const LISTED_MAX = 80;
 const ICONS = {
   overview: html`<svg viewBox="0 0 20 20" aria-hidden="true"><rect x="2.5" y="7" width="5" height="6" rx="1.5"/><rect x="12.5" y="2.5" width="5" height="6" rx="1.5"/><rect x="12.5" y="11.5" width="5" height="6" rx="1.5"/><path d="M7.5 10h2.5m0 0V5.5h2.5M10 10v4.5h2.5"/></svg>`,
   logs: html`<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M3 5h14M3 10h14M3 15h9"/></svg>`,
@@ -59,7 +61,7 @@ function Nav() {
     ${link("/logs", "logs", "Logs")}
     ${link("/events", "events", "Events")}
     ${services.length > 0 && html`<div class="nav-heading" id="nav-services">Services</div>
-      <div class="nav-services" role="group" aria-labelledby="nav-services">${services.map((s) => html`<a key=${s.name} class="nav-service" href=${serviceHref(s.name)}
+      <div class="nav-services" role="group" aria-labelledby="nav-services">${services.slice(0, LISTED_MAX).map((s) => html`<a key=${s.name} class="nav-service" href=${serviceHref(s.name)}
         aria-label=${`${s.name}, ${s.health}`} aria-current=${path === serviceHref(s.name) ? "page" : undefined}><${Shape} state=${s.health} /><span>${s.name}</span></a>`)}</div>`}
     ${view && html`<div class="nav-foot">${view.status.app ?? "No app"}<br />engine ${view.status.version}, up ${duration((Date.now() - toMillis(view.status.started_at)) / 1000)}</div>`}
   </nav>`;

@@ -122,9 +122,9 @@ function Row({ service: s }) {
 /** The map's twin, for who reads rather than looks. */
 const Calls = ({ calls }) => calls.length > 0 && html`<details class="card fold"><summary>Calls as a table</summary>
   <table class="table"><thead><tr><th scope="col">Caller</th><th scope="col">Called</th><th scope="col" class="num">Req/s</th>
-    <th scope="col" class="num">Success</th><th scope="col" class="num">p99</th></tr></thead>
+    <th scope="col" class="num">Success</th><th scope="col" class="num mid">p99</th></tr></thead>
   <tbody>${calls.map((call) => html`<tr key=${`${call.caller}>${call.service}`}>
     <td>${call.caller ? html`<a href=${serviceHref(call.caller)}>${call.caller}</a>` : html`<span class="quiet">clients</span>`}</td>
     <td><a href=${serviceHref(call.service)}>${call.service}</a></td>
     <td class="num">${rate(call.traffic.requests_per_second)}</td><td class="num">${percent(call.traffic.success)}</td>
-    <td class="num">${millis(call.traffic.p99_ms)}</td></tr>`)}</tbody></table></details>`;
+    <td class="num mid">${millis(call.traffic.p99_ms)}</td></tr>`)}</tbody></table></details>`;

@@ -109,14 +109,14 @@ function Instances({ service, releases }) {
     ${numbers.length === 0 && html`<${Empty} title="No instance runs" command=${`ms start ${service.name}`} />`}
     ${numbers.map(strip)}
     ${instances.length > 0 && html`<table class="table rows"><thead><tr><th scope="col">Instance</th><th scope="col">State</th>
-      <th scope="col" class="num wide">Release</th><th scope="col" class="num wide">Up</th><th scope="col" class="num">Req/s</th>
-      <th scope="col" class="num mid">p99</th><th scope="col" class="num wide">In flight</th><th scope="col" class="num wide">CPU cores</th>
-      <th scope="col" class="num">Memory</th><th scope="col" class="num wide">Restarts</th><th scope="col" class="num wide">Process</th></tr></thead>
+      <th scope="col" class="num far">Release</th><th scope="col" class="num wide">Up</th><th scope="col" class="num">Req/s</th>
+      <th scope="col" class="num mid">p99</th><th scope="col" class="num far">In flight</th><th scope="col" class="num wide">CPU cores</th>
+      <th scope="col" class="num">Memory</th><th scope="col" class="num far">Restarts</th><th scope="col" class="num far">Process</th></tr></thead>
       <tbody>${instances.map((i) => html`<tr key=${i.id}><th scope="row">${i.id}${i.why && html`<span class="source" title=${i.why}>${i.why}</span>`}</th>
-        <td><${Status} state=${i.state} /></td><td class="num wide">${i.release}</td><td class="num wide">${ago(i.started_at)}</td>
+        <td><${Status} state=${i.state} /></td><td class="num far">${i.release}</td><td class="num wide">${ago(i.started_at)}</td>
         <td class="num">${rate(i.traffic.requests_per_second)}</td><td class="num mid">${millis(i.traffic.p99_ms)}</td>
-        <td class="num wide">${i.inflight}</td><td class="num wide">${cores(i.cpu_cores)}</td><td class="num">${bytes(i.memory_bytes)}</td>
-        <td class="num wide">${i.restarts}</td><td class="num wide"><code>${i.pid ?? "–"}</code></td></tr>`)}</tbody></table>`}
+        <td class="num far">${i.inflight}</td><td class="num wide">${cores(i.cpu_cores)}</td><td class="num">${bytes(i.memory_bytes)}</td>
+        <td class="num far">${i.restarts}</td><td class="num far"><code>${i.pid ?? "–"}</code></td></tr>`)}</tbody></table>`}
   <//>`;
 }
 
