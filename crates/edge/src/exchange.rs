@@ -275,6 +275,11 @@ impl<'a> Exchange<'a> {
     }
 
     fn done(&mut self) -> Done {
+        if !self.state.uploading {
+            // The request may have ended after its answer began. What is kept of it must not be
+            // taken for the next request.
+            self.upload.release(&mut self.work.down);
+        }
         let state = &self.state;
         let whole = !state.uploading && !state.upload_failed;
         let ending = match state.ending {

@@ -21,8 +21,9 @@ use crate::tunnel;
 use crate::worker::{Caller, ConnGuard, LocalListener, Worker};
 use base::ServiceName;
 
-/// How often a request goes to another endpoint after a connection ended without an answer.
-const REPEATS_MAX: u32 = 3;
+/// How often a request goes to another endpoint after a connection ended without an answer. Few,
+/// so that a request that kills instances does not kill all of them.
+const REPEATS_MAX: u32 = 2;
 
 /// Serves a connection from its first byte.
 pub(crate) async fn serve(

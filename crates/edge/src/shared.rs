@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base::{InstanceId, ServiceName};
 use tokio::sync::{Notify, watch};
 
+use crate::buffer::BUFFER_BYTES;
 use crate::{EdgeConfig, Listener, Upstream};
 
 /// A table as the threads apply it.
@@ -112,7 +113,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: EdgeConfig, threads: usize) -> Shared {
+    pub(crate) fn new(mut config: EdgeConfig, threads: usize) -> Shared {
+        let head_bytes_max = &mut config.limits.head_bytes_max;
+        *head_bytes_max = (*head_bytes_max).min(BUFFER_BYTES);
         Shared {
             config,
             applied: (0..threads).map(|_| AtomicU64::new(0)).collect(),

@@ -128,6 +128,8 @@ impl Worker {
     /// The thread's main loop: until the edge stops, or has drained.
     pub(crate) async fn run(self: Rc<Self>, mut tables: watch::Receiver<Arc<Compiled>>) {
         let mut phase = self.shared.phase.subscribe();
+        // The phase may have changed before this thread came to look.
+        phase.mark_changed();
         self.apply(&tables.borrow_and_update().clone());
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -142,10 +144,12 @@ impl Worker {
                 biased;
                 changed = phase.changed() => {
                     let now = *phase.borrow_and_update();
-                    if changed.is_err() || now == Phase::Stopped {
-                        return;
+                    match now {
+                        _ if changed.is_err() => return,
+                        Phase::Serving => {}
+                        Phase::Draining => self.start_draining(),
+                        Phase::Stopped => return,
                     }
-                    self.start_draining();
                 }
                 Ok(()) = tables.changed() => {
                     let table = tables.borrow_and_update().clone();

@@ -1,0 +1,114 @@
+//! A warm connection costs no allocation per request.
+//!
+//! Alone in its binary, since it counts every allocation of the process: the edge, and here a
+//! client and an instance that use arrays.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base::metrics::Registry;
+use base::{InstanceId, ServiceName, SystemClock};
+use edge::{
+    Balance, Edge, EdgeConfig, Endpoint, EndpointAddress, EndpointState, Listener, Protocol,
+    RouteTable, Upstream,
+};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[expect(unsafe_code, reason = "an allocator that counts")]
+// SAFETY: everything is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const REQUEST: &[u8] = b"POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 3\r\nA: b\r\n\r\nabc";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: s\r\nContent-Length: 5\r\n\r\nhello";
+/// What the edge makes of them.
+const FORWARDED: usize = REQUEST.len() + ADDED.len();
+const ADDED: &str =
+    "x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: web\r\n";
+
+fn exactly(stream: &mut TcpStream, len: usize) -> bool {
+    let mut bytes = [0; 1024];
+    stream.read_exact(&mut bytes[..len]).is_ok()
+}
+
+#[test]
+fn a_warm_connection_allocates_nothing_per_request() {
+    let pid = std::process::id().to_be_bytes();
+    let ip = |last| IpAddr::from(Ipv4Addr::new(127, 192 | pid[1] & 0x3f, pid[2], pid[3] ^ last));
+    let backend = TcpListener::bind((ip(0), 8000)).unwrap();
+    let upstream = backend.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = backend.accept().unwrap();
+        while exactly(&mut stream, FORWARDED) {
+            stream.write_all(RESPONSE).unwrap();
+        }
+    });
+    let addr = SocketAddr::new(ip(1), 8000);
+    let service: ServiceName = "web".parse().unwrap();
+    let endpoint = Endpoint {
+        instance: InstanceId::new(service.clone(), 1),
+        address: EndpointAddress::Fixed(upstream),
+        weight: 1,
+        state: EndpointState::Ready,
+    };
+    let upstream = Upstream {
+        balance: Balance::LeastRequests,
+        endpoints: vec![endpoint],
+        hold: Duration::ZERO,
+        unavailable_why: String::new(),
+    };
+    let listener = Listener {
+        addr,
+        service: service.clone(),
+        target_port: 0,
+        protocol: Protocol::Http,
+        published: true,
+    };
+    let table = RouteTable {
+        version: 1,
+        listeners: vec![listener],
+        services: [(service, Arc::new(upstream))].into(),
+        callers: [].into(),
+    };
+    let (_tables, following) = tokio::sync::watch::channel(Arc::new(table));
+    let config =
+        EdgeConfig { threads: 1, ..EdgeConfig::new(Arc::new(SystemClock), Registry::default()) };
+    let edge = Edge::start(config, following).unwrap();
+    let mut status = edge.status();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(status.wait_for(|status| status.version == 1)).unwrap();
+    let mut client = TcpStream::connect((addr.ip(), addr.port())).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut ask = |count: u32| {
+        for _ in 0..count {
+            client.write_all(REQUEST).unwrap();
+            assert!(exactly(&mut client, RESPONSE.len()));
+        }
+    };
+    ask(200);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    ask(5_000);
+    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    // Nothing per request; the runtime may grow a queue of its own once or twice.
+    assert!(made < 20, "{made} allocations for 5000 requests");
+}
