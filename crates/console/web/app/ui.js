@@ -1,6 +1,6 @@
 // Small pieces that every page is made of.
 
-import { html, useEffect, useRef, useState } from "./lib.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 
 /** The words for health and instance states, with a tone each; the shape follows the word. */
 const TONES = {
@@ -97,7 +97,8 @@ export const Told = ({ problem }) => html`
 /** A modal dialog; closes by Escape, by its backdrop, and when `onClose` says so. */
 export function Modal({ label, className = "", onClose, children }) {
   const box = useRef(null);
-  useEffect(() => {
+  // Before the next key: what is typed right after the key that opens it belongs to it.
+  useLayoutEffect(() => {
     const before = document.activeElement;
     box.current.showModal();
     return () => before?.focus?.({ preventScroll: true });
