@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::units::show_duration;
 use base::{Clock, Problem};
-use console::wire::{Health, Overview, ServiceView};
+use console::wire::{Accepted, Command, Health, Overview, ServiceView};
 
 use super::api::Client;
 use super::interrupt::Interrupt;
@@ -17,6 +17,8 @@ use super::style::{Style, clean, columns, cut, paint};
 
 /// How often the engine is asked while something changes.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
+/// What takes no longer than this is not worth a word.
+const QUICK: Duration = Duration::from_millis(500);
 /// Output lines that travel with a failure.
 const LAST_LINES: usize = 10;
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -60,10 +62,14 @@ impl Live {
             return said.iter().try_for_each(|line| out.progress(line));
         }
         self.frame += 1;
-        let spinner = SPINNER[self.frame / 2 % SPINNER.len()];
+        let spinner = self.spinner();
         let width = super::terminal::width().unwrap_or(80);
         let rows = block(&services, wanted.goal, spinner, clock, out.mode.color_err);
         self.draw(&rows, width, out)
+    }
+
+    fn spinner(&self) -> &'static str {
+        SPINNER[self.frame / 2 % SPINNER.len()]
     }
 
     /// Draws rows in place of those drawn before.
@@ -153,6 +159,42 @@ fn block(
 pub(crate) fn chosen<'a>(overview: &'a Overview, names: &[String]) -> Vec<&'a ServiceView> {
     let named = |service: &&ServiceView| names.iter().any(|n| n == service.name.as_str());
     overview.services.iter().filter(named).collect()
+}
+
+/// Sends a command whose acceptance may take long, since services are prepared first, and shows
+/// that it does.
+pub(crate) async fn send(
+    client: &Client,
+    command: &Command,
+    clock: &dyn Clock,
+    out: &mut Out,
+) -> Outcome<Accepted> {
+    let start = clock.monotonic();
+    let mut live = Live::default();
+    let mut said = false;
+    let mut interrupt = Interrupt::listen()?;
+    let mut answer = std::pin::pin!(client.command(command));
+    let answer = loop {
+        tokio::select! {
+            answer = &mut answer => break answer,
+            () = interrupt.next() => break Err(Stop::Interrupted),
+            () = tokio::time::sleep(POLL) => {}
+        }
+        let waited = clock.monotonic() - start;
+        if waited < QUICK || out.mode.quiet || out.mode.json {
+            continue;
+        }
+        if out.mode.terminal_err {
+            live.frame += 1;
+            let spinner = paint(out.mode.color_err, Style::Cyan, live.spinner());
+            let row = format!("{spinner} preparing  {}", show_duration(waited));
+            live.draw(&[row], super::terminal::width().unwrap_or(80), out)?;
+        } else if !std::mem::replace(&mut said, true) {
+            out.progress(&format!("{} preparing", moment(clock.now())))?;
+        }
+    };
+    live.erase(out)?;
+    answer
 }
 
 /// Waits until the services are as wanted, and shows progress. The last overview and verdict;

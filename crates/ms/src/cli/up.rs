@@ -58,14 +58,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn command(&self, services: &[String], out: &mut Out) -> Outcome<Accepted> {
+    async fn command(
+        &self,
+        services: &[String],
+        clock: &dyn Clock,
+        out: &mut Out,
+    ) -> Outcome<Accepted> {
         let app = serde_json::to_value(self.app).map_err(|e| {
             let problem = Problem::new("internal", "cannot write the app as JSON");
             Stop::new(FAILED, problem.with_cause(e.to_string()).with_next("report this as a bug"))
         })?;
         let services = services.to_vec();
         let command = Command::Up { app, services, recreate: self.up.recreate };
-        let accepted = self.client.command(&command).await?;
+        let accepted = super::progress::send(self.client, &command, clock, out).await?;
         for warning in &accepted.warnings {
             out.warning(warning)?;
         }
@@ -78,7 +83,7 @@ impl Run<'_> {
     }
 
     async fn detached(&self, services: &[String], clock: &dyn Clock, out: &mut Out) -> Outcome {
-        let accepted = self.command(services, out).await?;
+        let accepted = self.command(services, clock, out).await?;
         let wanted = self.wanted(accepted.revision);
         let (overview, stands) = wait(self.client, &wanted, clock, out).await?;
         let start = Start { app: self.app, changed: &accepted.changed, at: self.start };
@@ -90,7 +95,16 @@ impl Run<'_> {
         // Opened before anything starts, so that no line is missed.
         let query = console::wire::LogQuery { limit: Some(0), ..Default::default() };
         let tail = super::logs::Tail::open(self.client.clone(), query).await?;
-        let accepted = self.command(services, out).await?;
+        let accepted = match self.command(services, clock, out).await {
+            Err(Stop::Interrupted) => {
+                // Nothing of ours shall start after the person has left.
+                self.client.command(&Command::Shutdown { keep_services: false }).await?;
+                let timeout = self.up.wait.timeout;
+                super::change::until_gone(self.client, self.names, timeout, clock, out).await?;
+                return Err(Stop::Interrupted);
+            }
+            accepted => accepted?,
+        };
         let wanted = self.wanted(accepted.revision);
         let start = Start { app: self.app, changed: &accepted.changed, at: self.start };
         super::attach::run(self.client, tail, &wanted, start, clock, out).await
