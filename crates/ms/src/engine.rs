@@ -20,6 +20,11 @@ use std::path::PathBuf;
 
 use base::Problem;
 
+pub(crate) use lock::is_locked;
+
+/// Exit code of an engine whose state folder another engine holds.
+pub(crate) const RUNS_ALREADY: i32 = 75;
+
 /// What an engine is started with.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineOptions {

@@ -55,16 +55,22 @@ pub(crate) async fn ensure(state: &Path, shared: &Shared, timeout: Duration) -> 
                 .with_next("give a folder that you may write to with --state"),
         )
     })?;
-    let mut child = spawn(state, shared, log).map_err(|e| {
-        let problem = Problem::new("engine-start", "cannot start the engine")
-            .with_cause(e.to_string())
-            .with_next("check that the file of this program is still there and may be run");
-        Stop::new(FAILED, problem)
-    })?;
-    let wait = until_it_answers(&client, &mut child);
+    let start = || {
+        spawn(state, shared, log.try_clone()?).map_err(|e| {
+            let next = "check that the file of this program is still there and may be run";
+            std::io::Error::other(format!("{e}; {next}"))
+        })
+    };
+    let wait = until_it_answers(state, &client, start);
     match tokio::time::timeout(timeout, wait).await {
-        Ok(None) => Ok(true),
-        Ok(Some(ended)) => Err(not_started(state, from, ended)),
+        Ok(Ok(None)) => Ok(true),
+        Ok(Ok(Some(ended))) => Err(not_started(state, from, ended)),
+        Ok(Err(e)) => {
+            let problem = Problem::new("engine-start", "cannot start the engine")
+                .with_cause(e.to_string())
+                .with_next("see that this program's file is there and processes may be started");
+            Err(Stop::new(FAILED, problem))
+        }
         Err(_) => {
             let problem = Problem::new("timed-out", "the engine was started and does not answer")
                 .with_cause(tail(state, from))
@@ -74,20 +80,41 @@ pub(crate) async fn ensure(state: &Path, shared: &Shared, timeout: Duration) -> 
     }
 }
 
-/// Waits for the socket; `Some` when the engine ended instead.
-async fn until_it_answers(client: &Client, child: &mut Child) -> Option<std::process::ExitStatus> {
+/// Starts an engine and waits for the socket; `Some` when it ended instead.
+///
+/// Another engine may hold the folder for a moment: one that its supervisor just brought back,
+/// which will answer soon, or one that is ending, after which ours is started again.
+async fn until_it_answers(
+    state: &Path,
+    client: &Client,
+    start: impl Fn() -> std::io::Result<Child>,
+) -> std::io::Result<Option<std::process::ExitStatus>> {
+    let mut child = start()?;
+    let mut other_had_it = false;
     let mut pause = Duration::from_millis(1);
     loop {
         if client.answers().await {
-            return None;
+            return Ok(None);
         }
-        if let Ok(Some(ended)) = child.try_wait() {
-            // Another engine may have won a race for the folder.
-            return (!client.answers().await).then_some(ended);
+        if let Some(ended) = child.try_wait()? {
+            if crate::engine::is_locked(state) {
+                other_had_it = true;
+            } else if client.answers().await {
+                return Ok(None);
+            } else if std::mem::take(&mut other_had_it) || said_it_runs(ended) {
+                child = start()?;
+            } else {
+                return Ok(Some(ended));
+            }
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(Duration::from_millis(50));
     }
+}
+
+/// Whether an engine ended because another one held its folder.
+fn said_it_runs(ended: std::process::ExitStatus) -> bool {
+    ended.code() == Some(crate::engine::RUNS_ALREADY)
 }
 
 fn not_started(state: &Path, from: u64, ended: std::process::ExitStatus) -> Stop {

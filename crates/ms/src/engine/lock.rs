@@ -44,6 +44,12 @@ pub(crate) fn lock(state: &Path) -> Result<StateLock, Problem> {
     Ok(StateLock { _file: file })
 }
 
+/// Whether an engine holds a state folder now.
+pub(crate) fn is_locked(state: &Path) -> bool {
+    let file = File::open(state.join("engine.pid"));
+    file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +61,9 @@ mod tests {
         let problem = lock(dir.path()).err().unwrap();
         assert_eq!(problem.code, "engine-runs");
         assert!(problem.cause.unwrap().contains(&std::process::id().to_string()));
+        assert!(is_locked(dir.path()));
         drop(first);
+        assert!(!is_locked(dir.path()));
         assert!(lock(dir.path()).is_ok());
     }
 }
