@@ -291,12 +291,7 @@ fn renew(work: &mut Work, definition: &spec::Service, prepared: &Value, recreate
     };
     if change.is_none() && !recreate {
         // The same again: whoever asks wants a paused rollout and failed instances tried again.
-        work.service(name, |s| {
-            if let Some(rollout) = &mut s.rollout {
-                rollout.paused = None;
-                rollout.failures = 0;
-            }
-        });
+        resume(work, name);
         return revive(work, name, false);
     }
     let serving = service.release.and_then(|number| work.state.release(name, number));
@@ -319,6 +314,28 @@ fn wake(work: &mut Work, name: &ServiceName) {
             s.gated = true;
         }
     });
+}
+
+/// A paused rollout goes on as if nothing had failed.
+fn resume(work: &mut Work, name: &ServiceName) {
+    let paused = work.state.services.get(name).and_then(|s| s.rollout.as_ref());
+    if paused.is_none_or(|rollout| rollout.paused.is_none()) {
+        return;
+    }
+    work.service(name, |s| {
+        if let Some(rollout) = &mut s.rollout {
+            (rollout.paused, rollout.failures) = (None, 0);
+        }
+    });
+    let now = work.now;
+    let failed: Vec<_> =
+        work.state.instances_of(name).filter(|r| r.failed_rollout).map(|r| r.id.clone()).collect();
+    for id in failed {
+        work.instance(&id, |r| {
+            (r.restarts, r.failed_rollout) = (0, false);
+            r.launched_at = r.launched_at.map(|_| now);
+        });
+    }
 }
 
 /// Starts instances again that have ended for good.

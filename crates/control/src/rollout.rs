@@ -249,21 +249,25 @@ fn failed(work: &mut Work, view: &View, rollout: &Rollout) -> bool {
             reason.get_or_insert(why);
         }
     }
-    let Some(reason) = reason else { return false };
+    if failures == 0 {
+        return false;
+    }
     work.service(name, |s| {
         if let Some(rollout) = &mut s.rollout {
             rollout.failures = failures;
         }
     });
-    let desired = u32::try_from(view.desired.max(1)).unwrap_or(u32::MAX);
-    let ratio = f64::from(failures) / f64::from(desired);
-    let message = format!("{name}: release {} fails: {reason}", view.release.number);
-    if ratio <= view.update().max_failure_ratio
-        || view.update().failure_action == FailureAction::Continue
-    {
-        work.say(Level::Warn, "rollout-continues", name, message);
-        return true;
+    let number = view.release.number;
+    if tolerates(view, failures) {
+        if let Some(reason) = &reason {
+            let message = format!("{name}: release {number} fails, and goes on: {reason}");
+            work.say(Level::Warn, "rollout-continues", name, message);
+        }
+        return reason.is_some();
     }
+    // Without a new one, the file has become stricter since.
+    let reason = reason.unwrap_or_else(|| format!("{failures} of its instances failed"));
+    let message = format!("{name}: release {number} fails: {reason}");
     if view.update().failure_action == FailureAction::Pause {
         work.say(Level::Error, "rollout-paused", name, message);
         work.service(name, |s| {
@@ -275,6 +279,14 @@ fn failed(work: &mut Work, view: &View, rollout: &Rollout) -> bool {
     }
     give_up(work, view, rollout.kind, &reason);
     true
+}
+
+/// May so many new instances fail?
+fn tolerates(view: &View, failures: u32) -> bool {
+    let desired = u32::try_from(view.desired.max(1)).unwrap_or(u32::MAX);
+    let ratio = f64::from(failures) / f64::from(desired);
+    ratio <= view.update().max_failure_ratio
+        || view.update().failure_action == FailureAction::Continue
 }
 
 /// Back to what serves: nothing may be worse than before the rollout.

@@ -715,3 +715,43 @@ fn an_earlier_life_ends_before_the_next_begins() {
     rig.exit("web.1", 0);
     assert_eq!(rig.seen.instances[&id("web.1")].attempt, 2, "started by the exit");
 }
+
+#[test]
+fn a_paused_rollout_goes_on_when_the_same_file_comes_again() {
+    let mut file = service("web", 2);
+    file.update.failure_action = FailureAction::Pause;
+    let mut rig = Rig::new();
+    rig.up([file.clone()]);
+    rig.eager = false;
+    rig.ask(up([version(file.clone(), "b")]));
+    rig.exit("web.3", 1);
+    rig.settle();
+    rig.wait(SECOND);
+    rig.settle();
+    assert_eq!(rig.word("web"), Health::Degraded);
+    // Still not healthy: nothing old may go for it.
+    rig.ask(up([version(file.clone(), "b")]));
+    rig.settle();
+    assert_eq!((rig.word("web"), rig.routed("web")), (Health::Updating, "web.1 web.2".to_owned()));
+    rig.eager = true;
+    rig.set("web.3", ReportedState::Healthy);
+    rig.settle();
+    assert_eq!((rig.release("web"), rig.word("web")), (Some(2), Health::Healthy));
+}
+
+#[test]
+fn a_file_that_becomes_stricter_ends_what_it_tolerated() {
+    let mut file = service("web", 3);
+    file.update.failure_action = FailureAction::Continue;
+    let mut rig = Rig::new();
+    rig.up([file.clone()]);
+    rig.eager = false;
+    rig.ask(up([version(file.clone(), "b")]));
+    rig.exit("web.4", 1);
+    file.update.failure_action = FailureAction::Rollback;
+    rig.eager = true;
+    rig.ask(up([version(file, "b")]));
+    rig.settle();
+    assert_eq!((rig.release("web"), rig.word("web")), (Some(1), Health::Degraded));
+    assert_eq!(rig.state.release(&name("web"), 2).unwrap().why, "1 of its instances failed");
+}
