@@ -332,7 +332,7 @@ impl Agent {
         let running: Vec<_> = self.all().values().filter(|i| !i.has_ended()).cloned().collect();
         for instance in running {
             let spec = &instance.spec;
-            let text = crate::hosts::text(spec.hostname.as_deref(), spec.address, entries);
+            let text = crate::hosts::text(spec.hostname.as_deref(), instance.address, entries);
             crate::hosts::write(&instance.folder.join("hosts"), &text)
                 .map_err(|cause| OpError::Io { id: spec.id.clone(), cause })?;
         }

@@ -24,7 +24,9 @@ pub(crate) fn of(own: Option<Ipv4Addr>, processes: &[u32]) -> Vec<SocketAddr> {
     let (mut found, others): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|l| own.is_some_and(|own| l.address.ip() == IpAddr::V4(own)));
     let mine = if others.is_empty() { HashSet::new() } else { sockets(processes) };
-    found.extend(others.into_iter().filter(|l| mine.contains(&l.inode)));
+    // With an address of its own, an IPv6 wildcard is a twin that was given any port.
+    let twin = |l: &Listener| own.is_some() && l.address.ip() == Ipv6Addr::UNSPECIFIED;
+    found.extend(others.into_iter().filter(|l| mine.contains(&l.inode) && !twin(l)));
     let mut addresses: Vec<_> = found.into_iter().map(|l| l.address).collect();
     addresses.sort_unstable();
     addresses.dedup();

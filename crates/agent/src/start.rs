@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -113,10 +114,11 @@ fn try_start(
     };
     remove_folder(folder).map_err(io(format!("removing {}", folder.display())))?;
     let logs = setting.logs(id);
-    write_folder(spec, folder, &logs).map_err(io(format!("writing {}", folder.display())))?;
+    let address = spec.address.filter(|_| setting.addressing == Addressing::Own);
+    write_folder(spec, address, folder, &logs)
+        .map_err(io(format!("writing {}", folder.display())))?;
     let cgroup = setting.cgroups.create(id, &spec.limits);
-    if let Some(address) = spec.address
-        && setting.addressing == Addressing::Own
+    if let Some(address) = address
         && let Some(path) = &cgroup.unified
     {
         crate::bpf::attach(path, address, setting.pool)
@@ -150,13 +152,18 @@ fn try_start(
     }
 }
 
-fn write_folder(spec: &ProcessSpec, folder: &Path, logs: &Path) -> io::Result<()> {
+fn write_folder(
+    spec: &ProcessSpec,
+    address: Option<Ipv4Addr>,
+    folder: &Path,
+    logs: &Path,
+) -> io::Result<()> {
     for path in [folder.to_owned(), logs.to_owned()] {
         fs::create_dir_all(path)?;
     }
     fs::create_dir(folder.join("root"))?;
     let hostname = spec.hostname.as_deref();
-    let hosts = crate::hosts::text(hostname, spec.address, &spec.hosts);
+    let hosts = crate::hosts::text(hostname, address, &spec.hosts);
     fs::write(folder.join("hosts"), hosts)?;
     fs::write(folder.join("hostname"), format!("{}\n", hostname.unwrap_or_default()))?;
     fs::write(folder.join("spec.json"), serde_json::to_vec(spec)?)

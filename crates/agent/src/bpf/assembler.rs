@@ -8,6 +8,8 @@ pub(super) const R0: Register = Register(0);
 pub(super) const R1: Register = Register(1);
 pub(super) const R2: Register = Register(2);
 pub(super) const R3: Register = Register(3);
+pub(super) const R4: Register = Register(4);
+pub(super) const R5: Register = Register(5);
 /// Kept over calls.
 pub(super) const R6: Register = Register(6);
 /// The end of the stack, which lies below it.
@@ -74,6 +76,11 @@ impl Assembler {
         self.emit(0x61, to, from, offset, 0);
     }
 
+    /// `to = memory[from + offset]`, 64 bits.
+    pub(super) fn load_pointer(&mut self, to: Register, from: Register, offset: i16) {
+        self.emit(0x79, to, from, offset, 0);
+    }
+
     /// `memory[to + offset] = from`, 32 bits.
     pub(super) fn store(&mut self, to: Register, offset: i16, from: Register) {
         self.emit(0x63, to, from, offset, 0);
@@ -93,6 +100,12 @@ impl Assembler {
     /// Jumps when the lower 32 bits differ.
     pub(super) fn jump_unless(&mut self, register: Register, number: i32, to: Label) {
         self.emit_jump(0x56, register, number, to);
+    }
+
+    /// Jumps when `register > other`, 64 bits.
+    pub(super) fn jump_if_greater(&mut self, register: Register, other: Register, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.emit(0x2d, register, other, 0, 0);
     }
 
     /// Jumps.

@@ -26,9 +26,19 @@ fn has_addresses(house: &House) -> bool {
     isolation.addressing == Addressing::Own
 }
 
-/// Serves `hello from ARG` on a port, bound as the language's users do.
+/// Serves `hello from ARG` on a port, beside an IPv6 twin as nginx has it.
 const PYTHON: &str = "
-import http.server, sys
+import http.server, socket, sys
+for host in ('::', '::1'):
+    twin = socket.socket(socket.AF_INET6)
+    twin.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    twin.bind((host, int(sys.argv[1])))
+    twin.listen()
+    twin.close()
+twin = socket.socket(socket.AF_INET6)
+twin.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+twin.bind(('::', int(sys.argv[1])))
+twin.listen()
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
