@@ -285,6 +285,31 @@ async fn what_is_odd_or_too_large_is_refused_and_nothing_breaks() {
 }
 
 #[tokio::test]
+async fn streams_past_the_bound_are_refused_until_one_ends() {
+    let console = start(ConsoleConfig::default()).await;
+    let host = console.address;
+    let open = async || {
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        let head = format!("GET /api/live HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 16];
+        stream.read_exact(&mut answer).await.unwrap();
+        (stream, status(&String::from_utf8_lossy(&answer)))
+    };
+    let mut streams = Vec::new();
+    for _ in 0..console::config::STREAMS_MAX {
+        let (stream, status) = open().await;
+        assert_eq!(status, 200);
+        streams.push(stream);
+    }
+    assert_eq!(open().await.1, 503);
+    assert!(console.client.status().await.is_ok(), "other requests are answered");
+    streams.pop();
+    let freed = async { while open().await.1 != 200 {} };
+    tokio::time::timeout(PATIENCE, freed).await.expect("the place is free again");
+}
+
+#[tokio::test]
 async fn wider_than_loopback_needs_credentials() {
     let wide = || async {
         let tcp = vec![TcpListener::bind("0.0.0.0:0").await.unwrap()];

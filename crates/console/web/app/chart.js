@@ -8,9 +8,14 @@ import { themed } from "./theme-switch.js";
 
 const uPlot = globalThis.uPlot;
 
+/** Steps of an axis that counts: no parts of one. */
+const WHOLE = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
+/** The newest points may not be known yet; the figure beside the chart is the last of these. */
+const NEWEST_POINTS = 5;
+
 /** Every chart, by its name in the API. */
 export const CHARTS = {
-  traffic: { title: "Requests a second", show: rate, lines: { requests: ["requests", "--accent"], errors: ["errors", "--bad", [5, 4]] } },
+  traffic: { title: "Requests a second", show: rate, steps: WHOLE, lines: { requests: ["requests", "--accent"], errors: ["errors", "--bad", [5, 4]] } },
   latency: { title: "Latency", show: millis, lines: { p50_ms: ["p50", "--accent"], p99_ms: ["p99", "--violet", [5, 4]] } },
   cpu: { title: "CPU cores", show: cores, lines: { cpu_cores: ["cores", "--accent"] } },
   memory: { title: "Memory", show: bytes, steps: Array.from({ length: 45 }, (_, power) => 2 ** power), lines: { memory_bytes: ["memory", "--accent"] } },
@@ -46,14 +51,20 @@ export function Chart({ service, chart, seconds }) {
     };
   }, [service, chart, seconds]);
   const at = cursor ?? (data ? data.lines[0].values.length - 1 : 0);
-  const value = (line) => show(data?.lines.find((one) => one.name === line)?.values[at] ?? null);
+  const value = (line) => {
+    const values = data?.lines.find((one) => one.name === line)?.values ?? [];
+    const known = cursor === null ? values.slice(-NEWEST_POINTS).findLast((one) => one !== null) : values[at];
+    return show(known ?? null);
+  };
+  const nothing = data && data.lines.every((line) => line.values.every((one) => one === null));
   const legend = Object.entries(lines).map(([line, [label, colour, dash]]) => html`<span key=${line}>
     <svg viewBox="0 0 18 8" aria-hidden="true"><path d="M0 4h18" stroke=${`var(${colour})`} stroke-width="2.5" stroke-dasharray=${dash?.join(" ")} /></svg>
     ${label} ${value(line)}</span>`);
   return html`<div class="chart"><div class="chart-head"><h3>${title}</h3>
       ${cursor !== null && data && html`<span class="quiet num">${time(data.start + at * data.step_seconds * 1e9)}</span>`}
       <div class="legend">${legend}</div></div>
-    <${Plot} data=${data} lines=${lines} show=${show} steps=${steps} label=${sentence(title, data, lines, show, seconds)} onCursor=${setCursor} />
+    <div class="plot-box ${nothing ? "nothing" : ""}">${nothing && html`<p class="quiet">Nothing in this time</p>`}
+    <${Plot} data=${data} lines=${lines} show=${show} steps=${steps} label=${sentence(title, data, lines, show, seconds)} onCursor=${setCursor} /></div>
     ${failed && html`<p class="quiet">${failed}</p>`}
     <${Twin} title=${title} data=${data} lines=${lines} show=${show} /></div>`;
 }
@@ -111,7 +122,7 @@ function make(box, { lines, show, steps, onCursor }) {
   const grid = { stroke: colour("--line"), width: 1 };
   const font = "11.5px system-ui, sans-serif";
   const series = Object.values(lines).map(([label, name, dash], index) => ({
-    label, stroke: colour(name), width: 1.75, dash, points: { show: false },
+    label, stroke: colour(name), width: 1.75, dash, points: { size: 4, filter: lonely },
     fill: index === 0 ? faded(colour(name)) : undefined,
   }));
   const ticks = { show: false };
@@ -128,6 +139,16 @@ function make(box, { lines, show, steps, onCursor }) {
     ],
     series: [{}, ...series],
   }, [[], ...series.map(() => [])], box);
+}
+
+/** The points that no line goes through, so that they are drawn as dots. */
+function lonely(plot, series) {
+  const values = plot.data[series];
+  const found = [];
+  for (let i = 0; i < values.length; i += 1) {
+    if (values[i] !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null) found.push(i);
+  }
+  return found;
 }
 
 const clock = (_, splits) => splits.map((at) => {

@@ -5,7 +5,7 @@ import { day, time } from "./format.js";
 import { subscribe } from "./live.js";
 import { Head, Loading } from "./overview.js";
 import { amend, place, serviceHref } from "./router.js";
-import { Card, Empty, Shape } from "./ui.js";
+import { Card, Empty, Prose, Shape } from "./ui.js";
 
 const KEPT = 2_000;
 const LEVELS = [["", "All"], ["warn", "Warnings and errors"], ["error", "Errors"]];
@@ -44,7 +44,7 @@ export function EventList({ events, days, linked }) {
     const name = event.service;
     return html`<${Fragment} key=${event.seq}>${heading}<li data-row><time title=${day(event.at)}>${time(event.at)}</time>
       <span><${Shape} state=${event.level} /><span class="hidden">${event.level}</span></span>
-      <div>${linked && name ? html`<${About} name=${name} text=${first} />` : first}<span class="kind">${event.kind}</span>
+      <div>${linked && name ? html`<${About} name=${name} text=${first} />` : html`<${Prose} text=${first} />`}<span class="kind">${event.kind}</span>
         ${rest.length > 0 && html`<pre>${rest.join("\n")}</pre>`}</div></li><//>`;
   })}</ul>`;
 }
@@ -54,5 +54,5 @@ function About({ name, text }) {
   const starts = text === name || text.startsWith(`${name} `) || text.startsWith(`${name}.`);
   const head = starts ? text.split(" ", 1)[0] : name;
   const rest = starts ? text.slice(head.length) : ` ${text}`;
-  return html`<a href=${serviceHref(name)} class="about">${head}</a>${rest}`;
+  return html`<a href=${serviceHref(name)} class="about">${head}</a><${Prose} text=${rest} />`;
 }

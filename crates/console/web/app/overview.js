@@ -5,7 +5,7 @@ import { ago, bytes, cores, millis, percent, plural, rate } from "./format.js";
 import { overview } from "./live.js";
 import { CallMap } from "./map.js";
 import { amend, place, serviceHref } from "./router.js";
-import { Blocks, Card, CopyCommand, Empty, Figure, Shape, Status, urgency } from "./ui.js";
+import { Blocks, Card, CopyCommand, Empty, Figure, Prose, Shape, Status, urgency } from "./ui.js";
 
 const WORST_MAX = 5;
 
@@ -23,7 +23,8 @@ export function Overview() {
     <${Figures} view=${view} />
     <${Card} title="Who calls whom" note="last ten seconds; labels at the callee: success below 100 %, p99"><${CallMap} overview=${view} /><//>
     <${Services} services=${services} />
-    <${Calls} calls=${view.calls} />`;
+    <${Calls} calls=${view.calls} />
+    <${Engine} status=${status} />`;
 }
 
 /** A page's heading, with its command. */
@@ -46,7 +47,7 @@ function Wrong({ services }) {
       <a class="trouble ${s.health}" href=${serviceHref(s.name)}>
         <span class="trouble-top"><strong>${s.name}</strong><${Status} state=${s.health} />
           <span class="quiet num">${ago(s.since)}</span></span>
-        <span class="trouble-why">${s.why}</span></a></li>`)}</ul>
+        <span class="trouble-why"><${Prose} text=${s.why} /></span></a></li>`)}</ul>
     ${wrong.length > WORST_MAX && html`<p class="quiet">and ${wrong.length - WORST_MAX} more below</p>`}
   </section>`;
 }
@@ -128,3 +129,13 @@ const Calls = ({ calls }) => calls.length > 0 && html`<details class="card fold"
     <td><a href=${serviceHref(call.service)}>${call.service}</a></td>
     <td class="num">${rate(call.traffic.requests_per_second)}</td><td class="num">${percent(call.traffic.success)}</td>
     <td class="num mid">${millis(call.traffic.p99_ms)}</td></tr>`)}</tbody></table></details>`;
+
+/** The engine itself; what its isolation lacks stands in the open. */
+function Engine({ status }) {
+  const { isolation } = status;
+  const facts = [["Version", status.version], ["Process", status.pid], ["Files", status.files.join(", ") || "–"], ["State", status.state_dir],
+    ["Service addresses", status.addresses], ["Isolation", isolation.mode], ["CPU since start", `${(status.cpu_micros / 1e6).toFixed(1)} s`]];
+  return html`<details class="card fold" open=${isolation.missing.length > 0}><summary>Engine</summary>
+    ${isolation.missing.map((one) => html`<p class="lacking" key=${one}><${Shape} state="warn" /><span><${Prose} text=${one} /></span></p>`)}
+    <dl class="engine">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></details>`;
+}

@@ -9,7 +9,7 @@ import { subscribe } from "./live.js";
 import { LogTail } from "./logs.js";
 import { Head, Loading } from "./overview.js";
 import { amend, place } from "./router.js";
-import { Card, Empty, Figure, Shape, Status, tone } from "./ui.js";
+import { Card, Empty, Figure, Prose, Shape, Status, tone } from "./ui.js";
 
 /** The service that the page shows: for the palette. */
 export const shownService = signal(null);
@@ -56,9 +56,9 @@ function Lead({ service, releases }) {
   const stopped = service.health === "stopped" || service.health === "completed";
   const open = (action) => { asking.value = { action, service, release: null, releases }; };
   return html`<div class="lead">
-    ${service.why && html`<p class="why">${capital(service.why)}</p>`}
+    ${service.why && html`<p class="why"><${Prose} text=${service.why} /></p>`}
     <div class="facts">
-      <span>${capital(service.source)}</span>
+      <span>Runs: <code>${service.source}</code></span>
       <span>Inside: <code>${service.ports.length ? service.ports.map((p) => `${name}:${p.port}`).join(", ") : name}</code></span>
       <span>Address: <code>${service.address}</code></span>
       ${service.published.map((url) => html`<span key=${url}>Published: ${url.startsWith("http")
@@ -110,13 +110,13 @@ function Instances({ service, releases }) {
     ${numbers.map(strip)}
     ${instances.length > 0 && html`<table class="table rows"><thead><tr><th scope="col">Instance</th><th scope="col">State</th>
       <th scope="col" class="num far">Release</th><th scope="col" class="num wide">Up</th><th scope="col" class="num">Req/s</th>
-      <th scope="col" class="num mid">p99</th><th scope="col" class="num far">In flight</th><th scope="col" class="num wide">CPU cores</th>
-      <th scope="col" class="num">Memory</th><th scope="col" class="num far">Restarts</th><th scope="col" class="num far">Process</th></tr></thead>
-      <tbody>${instances.map((i) => html`<tr key=${i.id}><th scope="row">${i.id}${i.why && html`<span class="source" title=${i.why}>${i.why}</span>`}</th>
+      <th scope="col" class="num mid">p99</th><th scope="col" class="num far">In flight</th><th scope="col" class="num far">Restarts</th>
+      <th scope="col" class="num far">Process</th><th scope="col" class="num wide">CPU cores</th><th scope="col" class="num">Memory</th></tr></thead>
+      <tbody>${instances.map((i) => html`<tr key=${i.id}><th scope="row">${i.id}${i.why && html`<span class="source" title=${i.why}><${Prose} text=${i.why} /></span>`}</th>
         <td><${Status} state=${i.state} /></td><td class="num far">${i.release}</td><td class="num wide">${ago(i.started_at)}</td>
         <td class="num">${rate(i.traffic.requests_per_second)}</td><td class="num mid">${millis(i.traffic.p99_ms)}</td>
-        <td class="num far">${i.inflight}</td><td class="num wide">${cores(i.cpu_cores)}</td><td class="num">${bytes(i.memory_bytes)}</td>
-        <td class="num far">${i.restarts}</td><td class="num far"><code>${i.pid ?? "–"}</code></td></tr>`)}</tbody></table>`}
+        <td class="num far">${i.inflight}</td><td class="num far">${i.restarts}</td><td class="num far"><code>${i.pid ?? "–"}</code></td>
+        <td class="num wide">${cores(i.cpu_cores)}</td><td class="num">${bytes(i.memory_bytes)}</td></tr>`)}</tbody></table>`}
   <//>`;
 }
 
@@ -132,9 +132,9 @@ export function stepRange(by) {
 }
 
 const Releases = ({ service, releases }) => html`<${Card} title="Releases" note=${plural(releases.length, "release")}>
-  <table class="table"><thead><tr><th scope="col" class="num">No.</th><th scope="col">State</th><th scope="col">Change</th><th scope="col" class="num wide">Age</th><th scope="col"><span class="hidden">Action</span></th></tr></thead>
+  <table class="table"><thead><tr><th scope="col" class="num">No.</th><th scope="col">State</th><th scope="col">Change</th><th scope="col" class="num mid">Age</th><th scope="col"><span class="hidden">Action</span></th></tr></thead>
   <tbody>${releases.map((one) => html`<tr key=${one.number}><td class="num">${one.number}</td><td><${Status} state=${one.state} /></td>
-    <td class="change" title=${one.source}>${one.change}</td><td class="num wide" title=${moment(one.created_at)}>${ago(one.created_at)}</td>
+    <td class="change" title=${one.source}>${one.change}</td><td class="num mid" title=${moment(one.created_at)}>${ago(one.created_at)}</td>
     <td class="num">${one.state === "old" && html`<button class="link" aria-label=${`Go back to release ${one.number}`}
       onClick=${() => { asking.value = { action: "rollback", service, release: one.number, releases }; }}>Go back …</button>`}</td></tr>`)}</tbody></table><//>`;
 

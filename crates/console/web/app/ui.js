@@ -111,3 +111,6 @@ export function Modal({ label, className = "", onClose, children }) {
 /** A figure with its name. */
 export const Figure = ({ name, value, state, hint }) => html`
   <div class="figure ${state ? tone(state) : ""}" title=${hint}><dt>${name}</dt><dd>${value}</dd></div>`;
+
+/** A sentence of the engine's, with what stands in backticks as code. */
+export const Prose = ({ text }) => text.split("`").map((part, index) => (index % 2 === 1 ? html`<code>${part}</code>` : part));
