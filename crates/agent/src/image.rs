@@ -2,8 +2,8 @@
 //!
 //! Not here: reading Dockerfiles or `.dockerignore`; the caller says what to copy and what not.
 //!
-//! Invariants: a layer's folder is named after a hash over everything in it, is complete when it has
-//! that name, and never changes after; nothing outside the context is read, and symlinks are
+//! Invariants: a layer's folder is named after a hash over everything in it, is complete when it
+//! has that name, and never changes after; nothing outside the context is read, and symlinks are
 //! copied as they are, never followed.
 
 mod glob;

@@ -1,13 +1,14 @@
 //! Starts, isolates, watches and stops instances on this node.
 //!
-//! Not here: when to start, restart or stop something (`control`), who gets traffic (`edge`), reading
-//! Compose files (`spec`).
+//! Not here: when to start, restart or stop something (`control`), who gets traffic (`edge`),
+//! reading Compose files (`spec`).
 //!
 //! Entry points: [`Agent::open`] for the engine, [`shim::main`] for the process that holds one
 //! instance. A [`ProcessSpec`] says what to run; an [`InstanceEvent`] says what became of it.
 //!
 //! Invariants:
-//! - An instance outlives the engine: its [`shim`] needs nobody, keeps its output and records its end.
+//! - An instance outlives the engine: its [`shim`] needs nobody, keeps its output and
+//!   records its end.
 //! - An instance is known by its shim's pid *and* start time in this boot, never by a pid alone.
 //! - The agent acts and never decides: nothing is restarted here.
 //! - What could not be isolated as asked is said, in [`Isolation::missing`] or

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent::{Addressing, Mode, ProcessSpec};
+use agent::{Addressing, Mode, ProcessSpec, View};
 
 use crate::harness::{FULL, House, Test, id, spec, with_house};
 
@@ -93,7 +93,7 @@ fn replicas_share_a_port(mode: Mode) {
 }
 
 /// Folder with programs that print who they are; `None` where a runtime is missing.
-fn runtimes(folder: &std::path::Path) -> Vec<(&'static str, Vec<String>)> {
+fn runtimes(folder: &std::path::Path, port: u16) -> Vec<(&'static str, Vec<String>)> {
     let write = |name: &str, text: &str| {
         let path: PathBuf = folder.join(name);
         std::fs::write(&path, text).unwrap();
@@ -120,20 +120,32 @@ fn runtimes(folder: &std::path::Path) -> Vec<(&'static str, Vec<String>)> {
             w.Write([]byte(\"hello\")) })
         panic(http.ListenAndServe(\":\" + os.Args[1], nil)) }",
     );
+    // As its packages configure it: both families on one port.
+    let nginx = write(
+        "nginx.conf",
+        &format!(
+            "user root; daemon off; events {{}} http {{ access_log off; server {{
+                listen {port}; listen [::]:{port}; location / {{ return 200 hello; }} }} }}"
+        ),
+    );
+    let port = port.to_string();
     let built = folder.join("s");
     let build = std::process::Command::new("go")
         .args(["build", "-o"])
         .args([built.display().to_string(), go])
         .env("GO111MODULE", "off")
         .status();
-    let mut found =
-        vec![("node", vec!["node".to_owned(), node]), ("java", vec!["java".to_owned(), java])];
+    let mut found = vec![
+        ("node", vec!["node".to_owned(), node, port.clone()]),
+        ("java", vec!["java".to_owned(), java, port.clone()]),
+        ("nginx", ["nginx", "-e", "stderr", "-c", &nginx].map(str::to_owned).to_vec()),
+    ];
     found.retain(|(name, _)| {
-        let there = ["/usr/bin", "/usr/local/bin"].iter();
+        let there = ["/usr/bin", "/usr/local/bin", "/usr/sbin"].iter();
         there.map(|dir| format!("{dir}/{name}")).any(|path| std::path::Path::new(&path).exists())
     });
     if build.is_ok_and(|status| status.success()) {
-        found.push(("go", vec![built.display().to_string()]));
+        found.push(("go", vec![built.display().to_string(), port]));
     }
     found
 }
@@ -145,12 +157,13 @@ fn runtimes_share_a_port(mode: Mode) {
         }
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let port = agent::free_port([127, 0, 0, 1].into()).unwrap();
-        for (name, mut argv) in runtimes(folder.path()) {
-            argv.push(port.to_string());
+        for (name, argv) in runtimes(folder.path(), port) {
             eprintln!("     {name}");
             for (slot, own) in OWN.into_iter().enumerate() {
                 let mut spec = spec(&format!("{name}.{}", slot + 1), &[]);
                 spec.argv = argv.clone();
+                spec.view = View::Overlay { layers: Vec::new() };
+                spec.env[0].1.push_str(":/usr/sbin");
                 spec.address = Some(own);
                 spec.ports = vec![port];
                 let id = spec.id.clone();

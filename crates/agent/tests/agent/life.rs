@@ -63,7 +63,9 @@ fn failures_name_the_program(mode: Mode) {
 
 fn grace_then_the_whole_tree(mode: Mode) {
     with_house(mode, async |house| {
-        let script = "trap '' TERM; (setsid sh -c 'trap \"\" TERM; (sleep 1000 & echo $! ready; wait) &' ) ; while :; do sleep 1000; done";
+        let script = "trap '' TERM; \
+            (setsid sh -c 'trap \"\" TERM; (sleep 1000 & echo $! ready; wait) &'); \
+            while :; do sleep 1000; done";
         house.agent.start(sh("a.1", script)).await.unwrap();
         let a = id("a.1");
         while house.output(&a).is_empty() {
@@ -192,7 +194,8 @@ fn healthy_when_it_listens(mode: Mode) {
     with_house(mode, async |mut house| {
         let port = agent::free_port([127, 0, 0, 1].into()).unwrap();
         let script = format!(
-            "import socket, time\ntime.sleep(0.1)\ns = socket.create_server(('127.0.0.1', {port}))\n\
+            "import socket, time\ntime.sleep(0.1)\n\
+             s = socket.create_server(('127.0.0.1', {port}))\n\
              print('listens', flush=True)\ntime.sleep(1000)"
         );
         let mut main = spec("a.1", &["python3", "-c", &script]);

@@ -168,7 +168,8 @@ fn devices_work(mode: Mode) {
     with_house(mode, async |mut house| {
         let script = "set -e; echo x > /dev/null; head -c 4 /dev/urandom | wc -c; \
             echo to-stderr > /dev/stderr; test -c /dev/pts/ptmx; touch /dev/shm/x; \
-            ls /dev/sda /dev/vda /dev/mem 2>/dev/null || echo no disks; cat /proc/self/cgroup | tail -1";
+            ls /dev/sda /dev/vda /dev/mem 2>/dev/null || echo no disks; \
+            cat /proc/self/cgroup | tail -1";
         let mut spec = sh("a.1", script);
         spec.view = OVERLAY;
         let exit = house.run(spec).await;
