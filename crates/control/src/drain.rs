@@ -3,7 +3,8 @@
 
 use base::InstanceId;
 
-use crate::record::Phase;
+use crate::event::ReportedState;
+use crate::record::{InstanceRecord, Phase};
 use crate::state::State;
 use crate::work::Work;
 
@@ -14,6 +15,10 @@ pub(crate) fn proceed(work: &mut Work) {
     for record in draining {
         let id = &record.id;
         if record.stop_at.is_none() {
+            // What is only being started is not there to be stopped yet.
+            if !runs(&work.state, &record) {
+                continue;
+            }
             let drained = is_drained(&work.state, id);
             if !drained && !record.drain_until.is_none_or(|at| work.due(at)) {
                 continue;
@@ -23,6 +28,16 @@ pub(crate) fn proceed(work: &mut Work) {
         }
         work.ask_stop(id);
     }
+}
+
+/// The agent has this attempt running.
+fn runs(state: &State, record: &InstanceRecord) -> bool {
+    let seen = state.observed.as_ref().and_then(|seen| seen.instances.get(&record.id));
+    seen.is_some_and(|reported| {
+        let running =
+            !matches!(reported.state, ReportedState::Launching | ReportedState::Exited(_));
+        reported.attempt == record.attempt && running
+    })
 }
 
 /// The edge has confirmed that it sends nothing new, and nothing is under way.

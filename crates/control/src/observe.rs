@@ -68,6 +68,12 @@ fn stranger(work: &mut Work, id: &InstanceId, reported: &Reported) {
 fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
     let id = &record.id;
     let now = work.now;
+    let runs = !matches!(reported.state, ReportedState::Exited(_));
+    if runs && !record.phase.is_live() {
+        // Taken for gone, and here after all.
+        work.ask_stop(id);
+        return;
+    }
     if !matches!(reported.state, ReportedState::Exited(_) | ReportedState::Launching) {
         work.instance(id, |r| {
             if r.started_at.is_none() {
@@ -122,6 +128,7 @@ fn missing(work: &mut Work, record: &InstanceRecord, earlier: bool) {
     let id = &record.id;
     let lost = || Exit { at: work.now, lost: true, ..Exit::default() };
     match record.phase {
+        Phase::Draining if record.started_at.is_none() && work.start_is_fresh(record) => {}
         Phase::Starting if record.started_at.is_none() && !earlier => work.ask_start(id),
         // The earlier attempt has ended, or is being stopped as a stranger.
         Phase::Starting if record.started_at.is_none() => {

@@ -191,6 +191,15 @@ impl Work {
         }
     }
 
+    /// Was the agent asked to start this attempt a moment ago, so that it may not list it yet?
+    pub(crate) fn start_is_fresh(&self, record: &InstanceRecord) -> bool {
+        self.state.live.asked.get(&record.id).is_some_and(|asked| {
+            asked.what == Wish::Start
+                && asked.attempt == record.attempt
+                && self.now < asked.at.plus(ASK_AGAIN_AFTER)
+        })
+    }
+
     /// Asks the agent to stop it; what is left of the grace period when it was asked before.
     pub(crate) fn ask_stop(&mut self, id: &InstanceId) {
         let Some(record) = self.state.instances.get(id).cloned() else { return };

@@ -755,3 +755,28 @@ fn a_file_that_becomes_stricter_ends_what_it_tolerated() {
     assert_eq!((rig.release("web"), rig.word("web")), (Some(1), Health::Degraded));
     assert_eq!(rig.state.release(&name("web"), 2).unwrap().why, "1 of its instances failed");
 }
+
+#[test]
+fn what_is_still_being_started_is_stopped_once_it_is_there() {
+    let mut rig = Rig::new();
+    rig.ask(up([service("web", 1)]));
+    // The agent has not heard of it yet when it is not wanted any more.
+    let started = std::mem::take(&mut rig.seen.instances);
+    rig.look();
+    rig.ask(Command::Stop { services: vec![] });
+    assert!(rig.look().is_empty());
+    assert!(rig.has(&id("web.1")));
+    rig.seen.instances = started;
+    assert_eq!(rig.look(), ["stop web.1 SIGTERM 10s"]);
+    rig.settle();
+    assert!(rig.state.instances.is_empty() && rig.seen.instances.is_empty());
+    // One that was given up for lost and turns up late is stopped too.
+    rig.ask(Command::Start { services: vec![] });
+    let started = std::mem::take(&mut rig.seen.instances);
+    rig.ask(Command::Stop { services: vec![] });
+    rig.wait(6 * SECOND);
+    rig.look();
+    assert!(rig.state.instances.is_empty());
+    rig.seen.instances = started;
+    assert_eq!(rig.settle(), ["stop web.1 SIGTERM 10s", "remove web.1"]);
+}
