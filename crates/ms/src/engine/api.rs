@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::carry::Request;
 use super::figures::{self, Figures};
+use super::published::HostPorts;
 use super::{logs, views};
 
 /// What the loop and the console both see.
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) tails: Mutex<JoinSet<()>>,
     pub(super) control: Arc<Control>,
     pub(super) changes: watch::Sender<u64>,
+    pub(super) host_ports: HostPorts,
     pub(super) requests: mpsc::Sender<Request>,
 }
 

@@ -22,8 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::api::Shared;
+use super::convert;
 use super::prepare::{self, Prepared, Workshop};
-use super::{convert, published};
+use super::published::{self, HostPorts};
 
 /// Bits of a table's version below the plan's: listeners change more often than plans.
 const REVISION_BITS: u32 = 24;
@@ -289,7 +290,8 @@ impl Carrier {
         self.revision += 1;
         let version = (self.plan.version << REVISION_BITS) | self.revision;
         let state = self.control.state();
-        let table = convert::routes(&state, &self.plan, version, &self.listening);
+        let table =
+            convert::routes(&state, &self.plan, version, &self.listening, &self.shared.host_ports);
         self.routes.send_replace(Arc::new(table));
     }
 
@@ -388,25 +390,22 @@ impl Carrier {
             let _ = reply.send(Err(problem));
             return;
         }
-        let state = self.control.state();
-        let before = state
-            .services
-            .keys()
-            .filter_map(|name| Some((name.clone(), convert::prepared(state.goal(name)?))));
         let workshop = Workshop {
             layers_dir: self.shared.state_dir.join("layers"),
             overlay: self.agent.isolation().mode == agent::Mode::Full,
-            before: before.collect(),
         };
         let ours: Vec<_> = self.edge_status.borrow().listeners.keys().copied().collect();
+        let shared = self.shared.clone();
         // Copying and hashing files may take a while.
-        self.works.spawn_blocking(move || match prepare_all(&app, &workshop, &ours) {
-            Ok(prepared) => {
-                let services = names(&services);
-                let up = UpReady { app, services, recreate, prepared };
-                Done::Up { up: Box::new(up), reply }
+        self.works.spawn_blocking(move || {
+            match prepare_all(&app, &workshop, &shared.host_ports, &ours) {
+                Ok(prepared) => {
+                    let services = names(&services);
+                    let up = UpReady { app, services, recreate, prepared };
+                    Done::Up { up: Box::new(up), reply }
+                }
+                Err(problem) => Done::UpFailed { problem, reply },
             }
-            Err(problem) => Done::UpFailed { problem, reply },
         });
     }
 
@@ -496,16 +495,16 @@ impl Carrier {
 fn prepare_all(
     app: &spec::App,
     workshop: &Workshop,
+    host_ports: &HostPorts,
     ours: &[std::net::SocketAddr],
 ) -> Result<BTreeMap<ServiceName, Prepared>, Problem> {
     let prepared = prepare::all(app, workshop)?;
     let mut wanted = Vec::new();
-    for (name, one) in &prepared {
-        let Some(service) = app.services.get(name) else { continue };
-        for (addr, target) in &one.published {
-            let port = service.ports.iter().find(|p| p.target == *target);
+    for (name, service) in &app.services {
+        for (addr, target) in host_ports.of(service) {
+            let port = service.ports.iter().find(|p| p.target == target);
             let place = port.map_or(&service.place, |p| &p.place);
-            wanted.push(published::Wanted { service: name, addr: *addr, place });
+            wanted.push(published::Wanted { service: name, addr, place });
         }
     }
     published::check(&wanted, ours)?;

@@ -15,6 +15,7 @@ use spec::Service;
 use spec::model::{self, MountKind, Protocol, Test};
 
 use super::prepare::Prepared;
+use super::published::HostPorts;
 
 /// How long a request waits while no instance is ready.
 const HOLD: Duration = Duration::from_secs(30);
@@ -132,19 +133,21 @@ pub(super) fn routes(
     plan: &RoutePlan,
     version: u64,
     listening: &HashMap<InstanceId, BTreeSet<u16>>,
+    host_ports: &HostPorts,
 ) -> RouteTable {
     let mut table = RouteTable { version, ..RouteTable::default() };
     for (name, route) in &plan.services {
         let Some(release) = state.release(name, route.release) else { continue };
-        let definition = &release.definition;
-        let prepared = prepared(release);
+        // How it is reached is what the file says now; what listens is what the release runs.
+        let Some(definition) = state.services.get(name).map(|s| &s.definition) else { continue };
+        let published = host_ports.of(definition);
         let protocol = |port: u16| match definition.protocol(port) {
             Some(Protocol::Http) => edge::Protocol::Http,
             Some(Protocol::Tcp) => edge::Protocol::Tcp,
             None => edge::Protocol::Detect,
         };
-        let mut ports = prepared.ports.clone();
-        ports.extend(prepared.published.iter().map(|(_, target)| *target));
+        let mut ports = prepared(release).ports;
+        ports.extend(published.iter().map(|(_, target)| *target));
         let mine = route.endpoints.iter().filter(|e| e.port_env.is_none());
         ports.extend(mine.filter_map(|e| listening.get(&e.instance)).flatten());
         let at = |addr, target_port, published| Listener {
@@ -156,7 +159,7 @@ pub(super) fn routes(
         };
         let inside = ports.iter().map(|&p| at(SocketAddr::from((route.address, p)), p, false));
         table.listeners.extend(inside);
-        let outside = prepared.published.iter().map(|&(addr, target)| at(addr, target, true));
+        let outside = published.iter().map(|&(addr, target)| at(addr, target, true));
         table.listeners.extend(outside);
         table.services.insert(name.clone(), Arc::new(upstream(definition, route)));
     }

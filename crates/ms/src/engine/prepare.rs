@@ -5,17 +5,14 @@
 //! changed file that a Dockerfile copies, or a rebuilt program, makes a new release.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use base::{Problem, ServiceName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use spec::dockerfile::{self, ImageRecipe};
-use spec::model::{Build, Healthcheck, PortKind, Test};
+use spec::model::{Build, Healthcheck, Test};
 use spec::{App, Service};
-
-use super::serve::internal;
 
 /// Everything that turns a definition into a process. Stored in the release.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,8 +28,6 @@ pub(super) struct Prepared {
     pub(super) layers: Vec<PathBuf>,
     /// TCP ports that it is expected to listen on.
     pub(super) ports: BTreeSet<u16>,
-    /// Host addresses that lead to its ports.
-    pub(super) published: Vec<(SocketAddr, u16)>,
     /// How to tell that it is healthy.
     pub(super) health: Option<Healthcheck>,
     /// User, when one is named.
@@ -49,8 +44,6 @@ pub(super) struct Workshop {
     pub(super) layers_dir: PathBuf,
     /// Instances see the image's paths; otherwise they run in the context folder.
     pub(super) overlay: bool,
-    /// What was prepared for the present release of each service.
-    pub(super) before: BTreeMap<ServiceName, Prepared>,
 }
 
 /// Prepares every service of an app.
@@ -97,7 +90,6 @@ fn one(app: &App, service: &Service, workshop: &Workshop) -> Result<Prepared, Pr
     Ok(Prepared {
         env,
         layers,
-        published: published(service, workshop.before.get(&service.name))?,
         health: service.healthcheck.clone().filter(|h| h.test != Test::None),
         user: service.user.clone().or_else(|| recipe.and_then(|r| r.user.clone())),
         skipped_steps: recipe.map(|r| steps(r)).unwrap_or_default(),
@@ -116,27 +108,6 @@ fn steps(recipe: &ImageRecipe) -> Vec<String> {
 fn host_env() -> BTreeMap<String, String> {
     const PASSED: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER"];
     PASSED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
-}
-
-/// Where the host reaches its ports. A port that may be any free one keeps the one it had.
-fn published(
-    service: &Service,
-    before: Option<&Prepared>,
-) -> Result<Vec<(SocketAddr, u16)>, Problem> {
-    let mut all: Vec<(SocketAddr, u16)> = Vec::new();
-    for port in service.ports.iter().filter(|p| p.protocol == PortKind::Tcp) {
-        let ip = port.host_ip.unwrap_or(super::published::EVERYWHERE);
-        let kept = before.into_iter().flat_map(|b| &b.published).find(|(addr, target)| {
-            addr.ip() == ip && *target == port.target && !all.iter().any(|(a, _)| a == addr)
-        });
-        let number = match (port.published, kept) {
-            (Some(number), _) => number,
-            (None, Some((addr, _))) => addr.port(),
-            (None, None) => agent::free_port(ip).map_err(internal)?,
-        };
-        all.push((SocketAddr::new(ip, number), port.target));
-    }
-    Ok(all)
 }
 
 /// Hashes of the files that a command line names, so that a rebuilt program is noticed.

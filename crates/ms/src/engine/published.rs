@@ -6,8 +6,47 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Mutex;
 
 use base::{Place, Problem, ServiceName};
+use spec::Service;
+use spec::model::PortKind;
+
+use super::api::lock;
+
+/// Where the host reaches each service. A port that the file leaves open is any free one, kept
+/// for as long as the engine runs.
+#[derive(Default)]
+pub(super) struct HostPorts {
+    chosen: Mutex<BTreeMap<(ServiceName, IpAddr, u16), u16>>,
+}
+
+impl HostPorts {
+    /// Host addresses that lead to a service's TCP ports, with the port that each leads to.
+    pub(super) fn of(&self, service: &Service) -> Vec<(SocketAddr, u16)> {
+        let tcp = service.ports.iter().filter(|port| port.protocol == PortKind::Tcp);
+        tcp.filter_map(|port| {
+            let ip = port.host_ip.unwrap_or(EVERYWHERE);
+            let number = match port.published {
+                Some(number) => number,
+                None => self.choose(&service.name, ip, port.target)?,
+            };
+            Some((SocketAddr::new(ip, number), port.target))
+        })
+        .collect()
+    }
+
+    fn choose(&self, service: &ServiceName, ip: IpAddr, target: u16) -> Option<u16> {
+        let mut chosen = lock(&self.chosen);
+        let key = (service.clone(), ip, target);
+        if let Some(number) = chosen.get(&key) {
+            return Some(*number);
+        }
+        let number = agent::free_port(ip).ok()?;
+        chosen.insert(key, number);
+        Some(number)
+    }
+}
 
 /// A port that a service wants to publish.
 pub(super) struct Wanted<'a> {

@@ -68,6 +68,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
         tails: Mutex::default(),
         control: control.clone(),
         changes: watch::channel(0).0,
+        host_ports: super::published::HostPorts::default(),
         requests,
     });
     let carrier = Carrier::new(control, agent, agent_events, edge.status(), routes, shared.clone());

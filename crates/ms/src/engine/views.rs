@@ -146,11 +146,12 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
     let Some(seen) = control::view::service(state, name) else { return gone(name) };
     let goal = state.goal(name);
     let prepared = goal.map(|release| convert::prepared(release)).unwrap_or_default();
-    let definition = goal.map(|release| &release.definition);
-    let refused = refused(shared, name, &prepared.published);
+    let record = state.services.get(name);
+    let definition = record.map(|record| &record.definition);
+    let published = definition.map(|d| shared.host_ports.of(d)).unwrap_or_default();
+    let refused = refused(shared, name, &published);
     let instances: Vec<InstanceView> =
         seen.instances.iter().map(|seen| instance(shared, figures, seen)).collect();
-    let record = state.services.get(name);
     ServiceView {
         name: name.clone(),
         health: match (health(seen.health), &refused) {
@@ -173,8 +174,7 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
                 .to_owned(),
             })
             .collect(),
-        published: prepared
-            .published
+        published: published
             .iter()
             .map(|(addr, target)| url(*addr, definition.and_then(|d| d.protocol(*target))))
             .collect(),
