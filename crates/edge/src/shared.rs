@@ -138,3 +138,44 @@ impl Shared {
         self.applied.iter().map(|applied| applied.load(Ordering::SeqCst)).min().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use base::SystemClock;
+    use base::metrics::Registry;
+
+    use super::*;
+
+    fn shared(threads: usize) -> Arc<Shared> {
+        let config = EdgeConfig::new(Arc::new(SystemClock), Registry::default());
+        Arc::new(Shared::new(config, threads))
+    }
+
+    #[test]
+    fn the_slowest_thread_decides_which_table_is_in_force() {
+        let shared = shared(3);
+        for (thread, version) in [(0, 5), (1, 4), (2, 6)] {
+            shared.applied[thread].store(version, Ordering::SeqCst);
+        }
+        assert_eq!(shared.version(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_last_request_of_a_leaving_instance_wakes_the_director() {
+        let shared = shared(1);
+        let load = Arc::new(Load::default());
+        let first = LoadGuard::new(&load, &shared);
+        let last = LoadGuard::new(&load, &shared);
+        assert_eq!(load.inflight(), 2);
+        load.set_leaving(true);
+        drop(first);
+        let mut woken = Box::pin(shared.changed.notified());
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(woken.as_mut().poll(cx)));
+        assert!(polled.await.is_pending(), "one is still under way");
+        drop(last);
+        woken.await;
+        assert_eq!(load.inflight(), 0);
+    }
+}
