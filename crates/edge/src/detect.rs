@@ -180,6 +180,10 @@ async fn find(
                         continue;
                     }
                 }
+                if target.as_ref().is_some_and(|target| target.endpoint.retired.get()) {
+                    // The table changed while this one was being connected to.
+                    continue;
+                }
                 let changed = worker.table_changed.notified();
                 spoke = tokio::select! {
                     biased;

@@ -96,7 +96,8 @@ fn leave_to_continue_is_asked_and_given() {
         given.lock().unwrap().recv().unwrap();
         client.send("HTTP/1.1 100 Continue\r\n\r\n");
         assert_eq!(client.exactly(3), "abc");
-        client.send(ok("done"));
+        // It serves one request, and says so: the next must not meet its close.
+        client.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone");
     });
     let rig = Rig::new(vec![ready(1, backend.addr)]);
     let ask = |path: &str| {
