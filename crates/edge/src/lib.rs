@@ -3,6 +3,10 @@
 //! Not here: what a service is, which instances are healthy, and why. The edge is told through a
 //! watch of [`RouteTable`] and tells back through a watch of [`EdgeStatus`].
 //!
+//! What it adds to a request: nothing for callers of the app; for clients of published listeners
+//! `x-forwarded-for`, `-proto` and `-host` in place of what they said themselves. No `Via`, and no
+//! `x-request-id`: an id that nothing records would only look like one. A client's own passes.
+//!
 //! Invariants: a request is forwarded only when it has exactly one reading; a request is sent to
 //! an endpoint only while the table in force says that it is ready; no request allocates once its
 //! connection is warm; every wait has a limit.
