@@ -9,7 +9,7 @@ mod place;
 mod root;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode as Bits, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags as Propagation, UnmountFlags};
@@ -76,7 +76,11 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     }
     if private {
         root::disks(&spec.state, root, warnings);
+        let project = covered(root, &spec.process.working_dir);
         root::devices(root, warnings)?;
+        if let Some((path, folder)) = project {
+            bind(folder.as_fd(), root, &path, true)?;
+        }
     }
     if let Err(e) = root::fresh_proc(root) {
         warnings.push(format!("processes of the host are visible in /proc: {e}"));
@@ -190,6 +194,17 @@ fn hide(state: &Path, root: BorrowedFd<'_>) -> Result<(), Failure> {
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     place::mount_on(place.as_fd(), "tmpfs", flags, "mode=0555,size=4k")
         .map_err(|e| failure(Step::View, &text(state), e.into()))
+}
+
+/// The instance's own project, when it lies in a folder of the host that its own `/tmp` or `/run`
+/// is about to cover: the folder just below, still open. It is the private view's where that has
+/// it, and the host's where `/tmp` is a file system of its own.
+fn covered(root: BorrowedFd<'_>, working_dir: &Path) -> Option<(PathBuf, OwnedFd)> {
+    let cover = ["/tmp", "/run"].into_iter().find(|cover| working_dir.starts_with(cover))?;
+    let below = working_dir.strip_prefix(cover).ok()?.components().next()?;
+    let path = Path::new(cover).join(below);
+    let folder = open_in(root, &path).ok().or_else(|| open_path(&path).ok())?;
+    place::is_folder(folder.as_fd()).ok()?.then_some((path, folder))
 }
 
 fn text(path: &Path) -> String {

@@ -14,6 +14,7 @@ pub(crate) fn tests() -> Vec<Test> {
             modes: FULL,
             body: overlay_writes_stay_private,
         },
+        Test { name: "a_project_in_tmp_is_seen", modes: FULL, body: project_in_tmp },
         Test { name: "layers_are_seen_at_their_paths", modes: FULL, body: layers_are_seen },
         Test { name: "host_writes_are_real", modes: EVERY, body: host_writes_are_real },
         Test { name: "mounts_at_new_and_old_places", modes: NAMESPACES, body: mounts },
@@ -47,6 +48,20 @@ fn overlay_writes_stay_private(mode: Mode) {
         again.view = OVERLAY;
         assert!(!house.run(again).await.success());
         house.agent.remove(&id("a.1")).await.unwrap();
+    });
+}
+
+fn project_in_tmp(mode: Mode) {
+    with_house(mode, async |mut house| {
+        let project = tempfile::tempdir_in("/tmp").unwrap();
+        std::fs::create_dir(project.path().join("sub")).unwrap();
+        std::fs::write(project.path().join("beside"), "seen").unwrap();
+        let mut spec = sh("a.1", "cat ../beside; echo; touch private; ls -A /tmp | wc -l");
+        spec.view = OVERLAY;
+        spec.working_dir = project.path().join("sub");
+        let exit = house.run(spec).await;
+        assert_eq!(exit.last_lines, ["seen", "1"], "{exit:?}");
+        assert!(!project.path().join("sub/private").exists());
     });
 }
 

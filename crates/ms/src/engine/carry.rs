@@ -299,7 +299,10 @@ impl Carrier {
         let done = match done {
             Ok(done) => done,
             // A panic in one start or stop must not end the engine; the next turn tries again.
-            Err(_) => return Ok(self.launching.clear()),
+            Err(_) => {
+                self.launching.clear();
+                return Ok(());
+            }
         };
         match done {
             Done::Started { id, attempt, result } => {

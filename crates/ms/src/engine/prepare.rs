@@ -92,7 +92,7 @@ fn one(app: &App, service: &Service, workshop: &Workshop) -> Result<Prepared, Pr
         layers,
         health: service.healthcheck.clone().filter(|h| h.test != Test::None),
         user: service.user.clone().or_else(|| recipe.and_then(|r| r.user.clone())),
-        skipped_steps: recipe.map(|r| steps(r)).unwrap_or_default(),
+        skipped_steps: recipe.map(steps).unwrap_or_default(),
         programs,
         argv,
         ports: service.tcp_ports(),

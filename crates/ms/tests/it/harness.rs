@@ -1,4 +1,5 @@
 //! A project in a temporary folder, the built `ms` to run on it, and an HTTP client.
+#![expect(clippy::unwrap_used, reason = "a test harness: what fails here fails the test")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -55,8 +56,7 @@ server.serve_forever()
 impl Project {
     /// A project with this Compose file and `echo.py` beside it.
     pub(crate) fn new(compose: &str) -> Project {
-        let project =
-            Project { dir: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), uid: None };
+        let project = Project { dir: tempfile::tempdir().unwrap(), uid: None };
         project.write("compose.yaml", compose);
         project.write("echo.py", ECHO);
         project
@@ -125,13 +125,6 @@ impl Project {
             self.engine_log()
         );
         stdout
-    }
-
-    /// Runs `ms … --json` and reads what it printed.
-    pub(crate) fn json(&self, args: &[&str]) -> Value {
-        let all: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
-        let text = self.ok(&all);
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("ms {all:?} printed {text}: {e}"))
     }
 
     /// `GET path` over the engine's socket.
