@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// New requests go where the edge's plan allows; old ones end, at the latest with their program.
+    /// New requests go where the edge's plan allows; old ones end, with their program at the latest.
     fn serve(&mut self, chance: &mut Chance) {
         let now = self.now;
         let processes = &self.processes;
