@@ -3,9 +3,9 @@
 //! New instances are those of the goal release made since the last restart was asked for; all
 //! others are old. With start-first, up to `parallelism` new ones start beside the old, and old
 //! ones drain only as new ones have settled: healthy for `monitor`. A new instance takes traffic
-//! as soon as it is healthy, so that the watched time is time under load. With stop-first, as many old ones are
-//! drained and stopped first. The next batch waits until the last has settled, its old ones are
-//! gone and `delay` has passed.
+//! as soon as it is healthy, so that the watched time is time under load. With stop-first, as many
+//! old ones are drained and stopped first. The next batch waits until the last has settled, its
+//! old ones are gone and `delay` has passed.
 //!
 //! A new instance fails when it crashes, is not healthy in time, or ends while the old ones run
 //! on. Past `max_failure_ratio` the rollout pauses, goes on, or (by default) returns: the serving

@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// New requests go where the edge's plan allows; old ones end, with their program at the latest.
+    /// New requests go where the plan of the edge allows; old ones end with their program at last.
     fn serve(&mut self, chance: &mut Chance) {
         let now = self.now;
         let processes = &self.processes;
