@@ -86,14 +86,16 @@ function Plot({ data, lines, show, steps, label, onCursor }) {
   const fresh = useRef(null);
   fresh.current = data;
   useEffect(() => {
+    // The observer may speak once more after the element has left the document.
+    const element = box.current;
     const build = () => {
       plot.current?.destroy();
-      plot.current = make(box.current, { lines, show, steps, onCursor });
+      plot.current = make(element, { lines, show, steps, onCursor });
       if (fresh.current) plot.current.setData(columns(fresh.current, lines));
     };
     const stop = themed(build);
-    const watcher = new ResizeObserver(() => plot.current?.setSize(size(box.current)));
-    watcher.observe(box.current);
+    const watcher = new ResizeObserver(() => plot.current?.setSize(size(element)));
+    watcher.observe(element);
     return () => {
       stop();
       watcher.disconnect();

@@ -1,7 +1,7 @@
 // Live updates for this page: who wants which topic, and what is shown while paused.
 
 import { effect, signal } from "./lib.js";
-import { Stream } from "./stream.js";
+import { Stream, hold } from "./stream.js";
 
 /** `connecting`, `live` or `lost`. */
 export const connection = signal("connecting");
@@ -11,12 +11,16 @@ export const paused = signal(false);
 export const overview = signal(null);
 
 const HIDDEN_MS_MAX = 20_000;
-const HELD_MAX = 500;
 /** A worker that says nothing for so long is not there; it answers the first topics at once. */
 const SILENT_MS_MAX = 5_000;
 
 const wanted = new Map();
-let held = [];
+/** Topics that their takers have had something of: even a paused page shows a first message. */
+const shown = new Set();
+/** Topics left since the worker was told: when wanted again, they start from the beginning. */
+const dropped = new Set();
+/** While paused: one message for each topic, with all that has come. */
+let held = new Map();
 let planned = false;
 
 const scripts = globalThis.trustedTypes?.createPolicy("ms", {
@@ -35,7 +39,12 @@ export function subscribe(topic, take) {
   plan();
   return () => {
     takers.delete(take);
-    if (takers.size === 0 && wanted.get(topic) === takers) wanted.delete(topic);
+    if (takers.size === 0 && wanted.get(topic) === takers) {
+      wanted.delete(topic);
+      shown.delete(topic);
+      held.delete(topic);
+      dropped.add(topic);
+    }
     plan();
   };
 }
@@ -45,8 +54,8 @@ subscribe("overview", (data) => { overview.value = data; });
 effect(() => {
   if (paused.value) return;
   const waiting = held;
-  held = [];
-  waiting.forEach(deliver);
+  held = new Map();
+  waiting.forEach((message) => deliver(message));
 });
 
 /** How to name the topics: to the shared worker, or to a connection of this page's own. */
@@ -76,7 +85,10 @@ function plan() {
   planned = true;
   queueMicrotask(() => {
     planned = false;
-    ask([...wanted.keys()]);
+    const topics = [...wanted.keys()];
+    if (topics.some((topic) => dropped.has(topic))) ask(topics.filter((topic) => !dropped.has(topic)));
+    dropped.clear();
+    ask(topics);
   });
 }
 
@@ -92,13 +104,12 @@ document.addEventListener("visibilitychange", () => {
 function take({ state, message }) {
   if (state) connection.value = state;
   if (!message) return;
-  if (!paused.value) return deliver(message);
-  const { topic, kind } = message;
-  if (kind === "overview" || kind === "service") held = held.filter((m) => m.topic !== topic);
-  held.push(message);
-  if (held.length > HELD_MAX) held.shift();
+  if (!paused.value || !shown.has(message.topic)) return deliver(message);
+  held.set(message.topic, hold(held.get(message.topic), message));
 }
 
 function deliver(message) {
-  for (const taker of [...wanted.get(message.topic) ?? []]) taker(message.data);
+  if (!wanted.has(message.topic)) return;
+  shown.add(message.topic);
+  for (const taker of [...wanted.get(message.topic)]) taker(message.data);
 }

@@ -6,6 +6,7 @@
 
 const EVENTS_KEPT = 500;
 const LINES_KEPT = 500;
+const HELD_MAX = 2_000;
 const RETRY_MS_MAX = 5_000;
 
 export class Stream {
@@ -103,4 +104,20 @@ function keep(before, message) {
     return { topic, kind, data: { fresh: true, lines, skipped: 0 } };
   }
   return message;
+}
+
+/** What waits for a page that is paused: `message` after what waits already. */
+export function hold(before, message) {
+  const { topic, kind, data } = message;
+  if (!before || kind === "overview" || kind === "service") return message;
+  if (kind === "events") {
+    if (data.fresh) return message;
+    const events = [...before.data.events, ...data.events].slice(-HELD_MAX);
+    return { topic, kind, data: { fresh: before.data.fresh, events } };
+  }
+  const seen = data.fresh ? before.data.lines.at(-1)?.at ?? 0 : 0;
+  const lines = [...before.data.lines, ...data.lines.filter((line) => line.at > seen)];
+  const excess = Math.max(0, lines.length - HELD_MAX);
+  const skipped = before.data.skipped + data.skipped + excess;
+  return { topic, kind, data: { fresh: before.data.fresh, lines: lines.slice(excess), skipped } };
 }

@@ -237,6 +237,17 @@ test("what comes while paused is shown on resuming", async () => {
     assert.equal(await page.getByText("2/2", { exact: true }).count(), 0);
     await page.keyboard.press("l");
     await page.getByText("2/2", { exact: true }).first().waitFor();
+    // A page that is gone to while paused shows what is now, and then stands still.
+    await page.keyboard.press("l");
+    await page.getByRole("link", { name: "minio" }).first().click();
+    await page.getByText("2 of 2 healthy").first().waitFor();
+    await page.getByRole("link", { name: "Search its lines" }).click();
+    await page.waitForURL(/logs\?service=minio/);
+    await page.goto(`${engine.url}/services/web`);
+    await page.waitForSelector(".log-line");
+    await page.getByRole("link", { name: "Search its lines" }).click();
+    await page.waitForURL(/logs\?service=web/);
+    await page.waitForSelector(".log.tall .log-line");
   });
 });
 
