@@ -54,12 +54,25 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     Ok(())
 }
 
-/// The console in a real browser.
+/// The console and the example's page in a real browser.
 fn browser() -> Result<()> {
     run::need("chromium", &["chromium"])?;
     run::need("npm", &["nodejs", "npm"])?;
-    let dir = run::root().join("crates/console/web/test");
-    let install = || run::run_in(&dir, "npm", &["ci", "--no-audit", "--no-fund"]);
+    run::cargo(&["build", "--quiet", "--package", "console", "--example", "fake"])?;
+    run::cargo(&["build", "--quiet", "--package", "arcade"])?;
+    let mut failed = Vec::new();
+    for dir in ["crates/console/web/test", "examples/arcade/tests/page"] {
+        // The second suite runs even if the first fails.
+        failed.extend(pages(&run::root().join(dir)).err());
+    }
+    match failed.pop() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn pages(dir: &std::path::Path) -> Result<()> {
+    let install = || run::run_in(dir, "npm", &["ci", "--no-audit", "--no-fund"]);
     // A registry may be slow to answer once; a second try costs little.
     install()
         .or_else(|_| {
@@ -67,6 +80,5 @@ fn browser() -> Result<()> {
             install()
         })
         .context("cannot install the browser tests' packages")?;
-    run::cargo(&["build", "--quiet", "--package", "console", "--examples"])?;
-    run::run_in(&dir, "npm", &["test", "--silent"])
+    run::run_in(dir, "npm", &["test", "--silent"])
 }
