@@ -19,6 +19,10 @@ const LOOK_LAST: Duration = Duration::from_millis(500);
 /// The first wait between checks of an instance that was not healthy yet; it grows likewise.
 const CLOSE_FIRST: Duration = Duration::from_millis(25);
 
+/// An instance with neither port nor check is healthy once it has run this long: most that cannot
+/// work end before.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// Longest detail of a failed check, in bytes.
 const DETAIL_BYTES_MAX: usize = 512;
 
@@ -34,12 +38,15 @@ pub(crate) async fn watch(shared: &Shared, instance: &Instance) {
     }
 }
 
-/// Returns once one of the expected ports accepts, or at once when none is expected.
+/// Returns once one of the expected ports accepts, or soon when none is expected.
 async fn until_listening(instance: &Instance) {
     let host = IpAddr::V4(instance.address.unwrap_or(Ipv4Addr::LOCALHOST));
     let ports = &instance.spec.ports;
+    if ports.is_empty() {
+        return sleep(SETTLE).await;
+    }
     let mut wait = LOOK_FIRST;
-    while !ports.is_empty() {
+    loop {
         for port in ports {
             if accepts(SocketAddr::new(host, *port)).await {
                 return;

@@ -168,8 +168,12 @@ fn in_image(path: &Path) -> Result<PathBuf, LayerError> {
 fn past_host_links(path: PathBuf) -> PathBuf {
     for above in path.ancestors() {
         if let Ok(real) = fs::canonicalize(Path::new("/").join(above)) {
-            let rest = path.strip_prefix(above).unwrap_or(&path);
-            return real.strip_prefix("/").unwrap_or(&real).join(rest);
+            let real = real.strip_prefix("/").unwrap_or(&real).to_owned();
+            return match path.strip_prefix(above) {
+                // Joining an empty rest would end a file's path in a slash.
+                Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+                _ => real,
+            };
         }
     }
     path

@@ -39,7 +39,7 @@ pub struct ProcessSpec {
     /// How to tell that it is healthy; `None` looks at `ports`.
     pub health: Option<HealthSpec>,
     /// Ports that it is expected to listen on. Without a health check the instance is healthy as
-    /// soon as one of them accepts, or, with no port, as soon as it runs.
+    /// soon as one of them accepts, or, with no port, once it has run for half a second.
     pub ports: Vec<u16>,
 }
 

@@ -161,3 +161,12 @@ fn a_destination_behind_a_symlink_of_the_host_does_not_hide_it() {
     assert!(layer.join(real.strip_prefix("/").unwrap()).is_file());
     assert!(!layer.join(link.strip_prefix("/").unwrap()).exists());
 }
+
+#[test]
+fn a_file_takes_the_place_of_one_that_the_host_has() {
+    let store = Store::new();
+    let dest = store.context().join("notes.txt");
+    let layer = store.layer(&[(&["package.json"], dest.to_str().unwrap())]);
+    let real = fs::canonicalize(&dest).unwrap();
+    assert_eq!(fs::read_to_string(layer.join(real.strip_prefix("/").unwrap())).unwrap(), "{}");
+}

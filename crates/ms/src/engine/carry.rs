@@ -36,6 +36,8 @@ const LISTENING_EVERY: u64 = 15;
 const WORKS_GRACE: Duration = Duration::from_secs(5);
 /// Bytes of logs kept over all instances.
 const LOG_BYTES_MAX: u64 = 1 << 30;
+/// Pause before records that could not be written are tried again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Seconds between two looks at how much the logs take.
 const PRUNE_EVERY: u64 = 300;
 
@@ -94,6 +96,8 @@ pub(super) struct Carrier {
     wake_at: Option<UnixNanos>,
     ending: Option<Ending>,
     ticks: u64,
+    store_fails: bool,
+    preparing: usize,
     own_addresses: bool,
 }
 
@@ -126,6 +130,8 @@ impl Carrier {
             wake_at: None,
             ending: None,
             ticks: 0,
+            store_fails: false,
+            preparing: 0,
             own_addresses,
         }
     }
@@ -174,17 +180,32 @@ impl Carrier {
 
     fn tick(&mut self) -> Result<(), Problem> {
         self.wake_at = None;
-        let handled = self.control.handle(&Event::Tick).map_err(super::serve::internal)?;
-        self.carry_out(handled);
-        Ok(())
+        self.happen(&Event::Tick)
     }
 
     /// One round: look, decide, act.
     fn turn(&mut self) -> Result<(), Problem> {
         let observation = self.observe();
         let observed = Event::Observed(observation);
-        let handled = self.control.handle(&observed).map_err(super::serve::internal)?;
-        self.carry_out(handled);
+        self.happen(&observed)
+    }
+
+    /// Lets control react. A store that cannot be written (a full disk) is no reason to stop
+    /// serving: nothing has changed, and the same picture is shown again a little later.
+    fn happen(&mut self, event: &Event) -> Result<(), Problem> {
+        match self.control.handle(event) {
+            Ok(handled) => {
+                self.store_fails = false;
+                self.carry_out(handled);
+            }
+            Err(error @ ControlError::Store(_)) => {
+                if !std::mem::replace(&mut self.store_fails, true) {
+                    eprintln!("error: {error}; trying again every second");
+                }
+                self.wake_at = Some(self.shared.clock.now().plus(STORE_RETRY));
+            }
+            Err(error) => return Err(super::serve::internal(error)),
+        }
         Ok(())
     }
 
@@ -317,10 +338,13 @@ impl Carrier {
             }
             Done::Other => {}
             Done::UpFailed { problem, reply } => {
+                self.preparing -= 1;
                 let _ = reply.send(Err(problem));
             }
             Done::Up { up, reply } => {
+                self.preparing -= 1;
                 let answer = self.up(*up)?;
+                self.prune_layers();
                 let _ = reply.send(answer);
             }
         }
@@ -364,7 +388,13 @@ impl Carrier {
         let handled = match self.control.handle(&Event::Command(command)) {
             Ok(handled) => handled,
             Err(ControlError::Refused(problem)) => return Ok(Err(*problem)),
-            Err(error) => return Err(super::serve::internal(error)),
+            Err(ControlError::Fenced) => return Err(super::serve::internal(ControlError::Fenced)),
+            Err(error) => {
+                let problem = Problem::new("state-folder", "the engine cannot write its records")
+                    .with_cause(error.to_string())
+                    .with_next("make room on the disk of the state folder, then try again");
+                return Ok(Err(problem));
+            }
         };
         let changed = handled.changed.clone();
         self.carry_out(handled);
@@ -398,6 +428,7 @@ impl Carrier {
             overlay: self.agent.isolation().mode == agent::Mode::Full,
         };
         let ours: Vec<_> = self.edge_status.borrow().listeners.keys().copied().collect();
+        self.preparing += 1;
         let shared = self.shared.clone();
         // Copying and hashing files may take a while.
         self.works.spawn_blocking(move || {
@@ -438,6 +469,22 @@ impl Carrier {
             prepared: up.prepared.into_iter().map(as_json).collect(),
         };
         self.command(command)
+    }
+
+    /// Removes layers that no release uses, unless one is being laid out now.
+    fn prune_layers(&mut self) {
+        if self.preparing > 0 {
+            return;
+        }
+        let state = self.control.state();
+        let each = state.releases.values().map(|release| convert::prepared(release).layers);
+        let kept: Vec<std::path::PathBuf> = each.flatten().collect();
+        let store = self.shared.state_dir.join("layers");
+        self.works.spawn_blocking(move || {
+            // What cannot be removed now is tried again with the next release.
+            let _ = agent::image::prune(&store, &kept);
+            Done::Other
+        });
     }
 
     /// Samples everything; true when something else than figures may have changed.

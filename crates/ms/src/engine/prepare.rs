@@ -34,7 +34,7 @@ pub(super) struct Prepared {
     pub(super) user: Option<String>,
     /// `RUN` steps of its Dockerfile that were not run.
     pub(super) skipped_steps: Vec<String>,
-    /// Content of the files that its command line names, by path.
+    /// Content of the files that its command line names, by path, where they are not in a layer.
     pub(super) programs: BTreeMap<PathBuf, String>,
 }
 
@@ -82,11 +82,16 @@ fn one(app: &App, service: &Service, workshop: &Workshop) -> Result<Prepared, Pr
         (Some(_), Some(build)) if !workshop.overlay => build.context.clone(),
         _ => dockerfile::working_dir(service, recipe, &app.project_dir),
     };
-    let layers = image.iter().filter_map(|(_, layer)| layer.clone()).collect();
-    let programs = match recipe {
-        Some(_) => BTreeMap::new(),
-        None => fingerprints(&argv, &working_dir),
-    };
+    let mut layers: Vec<PathBuf> = image.iter().filter_map(|(_, layer)| layer.clone()).collect();
+    let mut programs = BTreeMap::new();
+    if recipe.is_none() {
+        let named = named_files(&argv, &working_dir);
+        if workshop.overlay && !named.is_empty() {
+            layers.push(keep(service, &named, workshop)?);
+        } else {
+            programs = fingerprints(&named);
+        }
+    }
     Ok(Prepared {
         env,
         layers,
@@ -110,31 +115,66 @@ fn host_env() -> BTreeMap<String, String> {
     PASSED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
 }
 
-/// Hashes of the files that a command line names, so that a rebuilt program is noticed.
-fn fingerprints(argv: &[String], working_dir: &Path) -> BTreeMap<PathBuf, String> {
-    /// A file that is larger is known by its size and time alone.
-    const HASHED_BYTES_MAX: u64 = 256 << 20;
-    let mut found = BTreeMap::new();
+/// The files outside the system's own folders that a command line names: a program that was built
+/// here, a script.
+fn named_files(argv: &[String], working_dir: &Path) -> Vec<PathBuf> {
+    const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/nix", "/etc"];
+    /// A larger file is data rather than a program.
+    const PROGRAM_BYTES_MAX: u64 = 512 << 20;
+    let mut found = Vec::new();
     for word in argv.iter().filter(|w| !w.is_empty()) {
-        let path = working_dir.join(word);
-        let Ok(metadata) = std::fs::metadata(&path) else { continue };
-        if !metadata.is_file() {
-            continue;
+        let Ok(path) = std::fs::canonicalize(working_dir.join(word)) else { continue };
+        let system = SYSTEM.iter().any(|folder| path.starts_with(folder));
+        let program = std::fs::metadata(&path)
+            .is_ok_and(|m| m.is_file() && (1..=PROGRAM_BYTES_MAX).contains(&m.len()));
+        if program && !system && !found.contains(&path) {
+            found.push(path);
         }
-        let print = match std::fs::File::open(&path) {
-            Ok(mut file) if metadata.len() <= HASHED_BYTES_MAX => {
-                let mut hash = Sha256::new();
-                match std::io::copy(&mut file, &mut hash) {
-                    Ok(_) => hex(&hash.finalize()[..16]),
-                    Err(_) => continue,
-                }
-            }
-            Ok(_) => format!("{} bytes, {:?}", metadata.len(), metadata.modified().ok()),
-            Err(_) => continue,
-        };
-        found.insert(path, print);
     }
     found
+}
+
+/// Keeps files as they are now in a layer at their own paths, so that this release runs them even
+/// when they were built anew since: a rollback gets the old program back.
+fn keep(service: &Service, files: &[PathBuf], workshop: &Workshop) -> Result<PathBuf, Problem> {
+    let step = |path: &PathBuf| agent::image::CopyStep {
+        sources: vec![glob_escaped(path)],
+        dest: path.clone(),
+        ..agent::image::CopyStep::default()
+    };
+    let layer = agent::image::LayerSpec {
+        context: "/".into(),
+        workdir: "/".into(),
+        copies: files.iter().map(step).collect(),
+    };
+    agent::image::materialize(&layer, &|_, _| false, &workshop.layers_dir).map_err(|e| {
+        Problem::new("copy-failed", format!("cannot keep the program of `{}`", service.name))
+            .with_place(service.place.clone())
+            .with_cause(e.to_string())
+            .with_next("make room for a copy of it in the state folder")
+    })
+}
+
+/// A path as a COPY source that means only itself.
+fn glob_escaped(path: &Path) -> String {
+    let mut text = String::new();
+    for c in path.to_string_lossy().chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+/// Hashes of files, so that a rebuilt program is noticed.
+fn fingerprints(files: &[PathBuf]) -> BTreeMap<PathBuf, String> {
+    let print = |path: &PathBuf| {
+        let mut hash = Sha256::new();
+        std::io::copy(&mut std::fs::File::open(path).ok()?, &mut hash).ok()?;
+        Some((path.clone(), hex(&hash.finalize()[..16])))
+    };
+    files.iter().filter_map(print).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

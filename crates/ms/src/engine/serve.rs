@@ -71,6 +71,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
         host_ports: super::published::HostPorts::default(),
         requests,
     });
+    announce(&shared);
     let carrier = Carrier::new(control, agent, agent_events, edge.status(), routes, shared.clone());
 
     let mut console = JoinSet::new();
@@ -90,6 +91,22 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     shared.history.flush();
     let _ = std::fs::remove_file(state_dir.join("engine.sock"));
     result
+}
+
+/// The first lines of the engine's log.
+fn announce(shared: &Shared) {
+    let isolation = shared.agent.isolation();
+    let console = shared.console_url.as_deref().unwrap_or("off");
+    eprintln!(
+        "ms {} runs as process {} in {}: addresses {}, console {console}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        shared.state_dir.display(),
+        shared.addresses
+    );
+    for missing in &isolation.missing {
+        eprintln!("not isolated as fully as it could be: {missing}");
+    }
 }
 
 /// Something that only a broken machine or a bug explains.

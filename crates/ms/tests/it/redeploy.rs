@@ -80,3 +80,23 @@ fn a_request_waits_for_the_first_instance() {
     project.ok(&["scale", "web=1"]);
     assert_eq!(asked.join().unwrap()["version"], "1");
 }
+
+#[test]
+fn a_changed_program_is_a_new_release_and_rollback_runs_the_old_one() {
+    if !crate::harness::root() {
+        eprintln!("not run: keeping programs as they were needs root");
+        return;
+    }
+    let port = free_port();
+    let text =
+        compose(port, "1").replace(", VERSION: '1'", "").replace("replicas: 2", "replicas: 1");
+    let project = Project::new(&text);
+    project.ok(&["up", "-d"]);
+    assert_eq!(get_json(port, "/")["version"], "1");
+    let program = std::fs::read_to_string(project.path("echo.py")).unwrap();
+    project.write("echo.py", &program.replace("\"VERSION\", \"1\"", "\"VERSION\", \"2\""));
+    project.ok(&["up", "-d"]);
+    assert_eq!(get_json(port, "/")["version"], "2");
+    project.ok(&["rollback", "web"]);
+    assert_eq!(get_json(port, "/")["version"], "1");
+}
