@@ -201,13 +201,29 @@ pub(crate) fn health(state: &State, service: &ServiceRecord) -> (Health, String)
     }
     let trouble = worst(state, name);
     let fails = trouble.as_ref().is_some_and(|(_, fails)| *fails);
-    let why = trouble.map(|(why, _)| why).unwrap_or_default();
+    let why = trouble.map(|(why, _)| why).unwrap_or_else(|| "instances are made".to_owned());
+    if !fails && only_first_starts(state, name) {
+        return match healthy {
+            0 => (Health::Starting, why),
+            n => (Health::Starting, format!("{n} of {desired} healthy: {why}")),
+        };
+    }
     match healthy {
         0 if fails => (Health::Failed, why),
         0 if service.release.is_some() => (Health::Failed, format!("none is healthy: {why}")),
         0 => (Health::Starting, why),
         n => (Health::Degraded, format!("{n} of {desired} healthy: {why}")),
     }
+}
+
+/// What is missing has never run yet: a first start, or a scale up. Nothing is wrong.
+fn only_first_starts(state: &State, name: &ServiceName) -> bool {
+    let stays = state.instances_of(name).filter(|r| r.then.is_none());
+    let mut missing = stays.filter(|r| state.phase(r) != Phase::Healthy);
+    missing.all(|r| {
+        let waits = matches!(r.phase, Phase::Pending | Phase::Starting);
+        waits && r.restarts == 0 && r.failures == 0 && r.healthy_at.is_none()
+    })
 }
 
 fn rolling(state: &State, service: &ServiceRecord, healthy: usize) -> Option<(Health, String)> {
