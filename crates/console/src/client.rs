@@ -23,7 +23,8 @@ use crate::wire::{
     Overview, ServiceDetail, Status,
 };
 
-/// How long the engine may take to answer.
+/// How long the engine may take to answer what is only read. A command may take as long as it
+/// needs; an engine that ends closes the connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer, and the longest line of a stream.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -118,47 +119,44 @@ impl Client {
     /// Asks the engine to do something; returns when it accepted, not when it is done.
     pub async fn command(&self, command: &Command) -> Result<Accepted, ClientError> {
         let body = serde_json::to_vec(command).map_err(ClientError::broken)?;
-        self.read(Method::POST, "/api/commands", body).await
+        let (response, _connection) = self.send(Method::POST, "/api/commands", body, None).await?;
+        serde_json::from_slice(&collect(response).await?).map_err(ClientError::broken)
     }
 
     /// Every metric in the Prometheus text format.
     pub async fn metrics(&self) -> Result<String, ClientError> {
-        let body = self.whole(Method::GET, "/metrics", Vec::new()).await?;
+        let body = self.whole("/metrics").await?;
         String::from_utf8(body.to_vec()).map_err(ClientError::broken)
     }
 
     /// Any path of the API whose answer is a `T`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.read(Method::GET, path, Vec::new()).await
+        serde_json::from_slice(&self.whole(path).await?).map_err(ClientError::broken)
     }
 
-    async fn read<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<T, ClientError> {
-        let body = self.whole(method, path, body).await?;
-        serde_json::from_slice(&body).map_err(ClientError::broken)
-    }
-
-    async fn whole(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
-        let (response, _connection) = self.send(method, path, body).await?;
+    async fn whole(&self, path: &str) -> Result<Bytes, ClientError> {
+        let (response, _connection) = self.look(path).await?;
         collect(response).await
     }
 
     async fn stream(&self, path: &str) -> Result<Lines, ClientError> {
-        let (response, connection) = self.send(Method::GET, path, Vec::new()).await?;
+        let (response, connection) = self.look(path).await?;
         let body = response.into_body();
         Ok(Lines { body, buffer: Vec::new(), read: 0, ended: false, _connection: connection })
     }
 
-    /// Sends a request and waits for the head of its answer; a refusal becomes an error.
+    async fn look(&self, path: &str) -> Result<(Response<Incoming>, JoinSet<()>), ClientError> {
+        self.send(Method::GET, path, Vec::new(), Some(ANSWER_TIMEOUT)).await
+    }
+
+    /// Sends a request and waits, so long at most, for the head of its answer; a refusal becomes
+    /// an error.
     async fn send(
         &self,
         method: Method,
         path: &str,
         body: Vec<u8>,
+        patience: Option<Duration>,
     ) -> Result<(Response<Incoming>, JoinSet<()>), ClientError> {
         let unreachable = |source| ClientError::Unreachable { socket: self.socket.clone(), source };
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
@@ -176,10 +174,14 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::<Bytes>::from(body))
             .map_err(ClientError::broken)?;
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request)).await;
-        let response = answer
-            .map_err(|_| ClientError::broken("nothing came for a minute"))?
-            .map_err(ClientError::broken)?;
+        let answer = sender.send_request(request);
+        let answer = match patience {
+            None => answer.await,
+            Some(patience) => tokio::time::timeout(patience, answer)
+                .await
+                .map_err(|_| ClientError::broken("nothing came for a minute"))?,
+        };
+        let response = answer.map_err(ClientError::broken)?;
         if response.status().is_success() {
             return Ok((response, task));
         }
@@ -286,5 +288,26 @@ impl Lines {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The clock is paused: it jumps ahead as soon as nothing else can happen.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_is_waited_for_a_minute_and_a_command_until_it_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        // It accepts connections, as every bound socket does, and never answers.
+        let _silent = tokio::net::UnixListener::bind(&socket).unwrap();
+        let client = Client::new(socket);
+        let a_day = Duration::from_secs(86_400);
+        let read = tokio::time::timeout(a_day, client.overview()).await;
+        assert!(matches!(read, Ok(Err(ClientError::Broken(_)))), "{read:?}");
+        let command = Command::Stop { services: Vec::new() };
+        let asked = tokio::time::timeout(a_day, client.command(&command)).await;
+        assert!(asked.is_err(), "{asked:?}");
     }
 }
