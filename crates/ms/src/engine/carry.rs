@@ -165,7 +165,7 @@ impl Carrier {
         }
         let finish = async { while self.works.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(WORKS_GRACE, finish).await;
-        Ok(())
+        self.control.flush().map_err(super::serve::internal)
     }
 
     fn until_wake(&self) -> impl Future<Output = ()> + 'static {

@@ -42,6 +42,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let control_pool = control::Pool::new(pool.pool.first, pool.pool.prefix)
         .ok_or_else(|| Problem::new("internal", format!("{} is no pool", pool.pool)))?;
     let seed = clock.now().0 ^ u64::from(std::process::id());
+    keep_private(&state_dir).map_err(internal)?;
     let control = Control::open(&state_dir.join("control.redb"), clock.clone(), seed, control_pool);
     let control = Arc::new(control.map_err(internal)?);
     let (routes, table) = watch::channel(Arc::new(RouteTable::default()));
@@ -91,6 +92,15 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     shared.history.flush();
     let _ = std::fs::remove_file(state_dir.join("engine.sock"));
     result
+}
+
+/// Records hold the environments of services and volumes hold their data: neither is for others
+/// to read. The state folder itself may be one that others use.
+fn keep_private(state_dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let mut records = std::fs::OpenOptions::new();
+    records.create(true).append(true).mode(0o600).open(state_dir.join("control.redb"))?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir.join("volumes"))
 }
 
 /// The first lines of the engine's log.
