@@ -1,5 +1,5 @@
-//! Stopping what drains: once the edge cannot send it anything new and it has nothing left to
-//! answer, or at its deadline.
+//! Stopping what drains: once the edge cannot send it anything new and it has no request left to
+//! answer, or at its deadline. Sessions are not waited for: the program ends them itself.
 
 use base::InstanceId;
 
@@ -40,7 +40,7 @@ fn runs(state: &State, record: &InstanceRecord) -> bool {
     })
 }
 
-/// The edge has confirmed that it sends nothing new, and nothing is under way.
+/// The edge has confirmed that it sends nothing new, and no request is under way.
 fn is_drained(state: &State, id: &InstanceId) -> bool {
     let (Some(seen), Some(since)) = (&state.observed, state.live.out_since.get(id)) else {
         return false;

@@ -115,6 +115,7 @@ pub enum ReportedState {
 pub struct EdgeReport {
     /// Every thread of the edge follows the plan of this version or a later one.
     pub applied_version: u64,
-    /// Requests and connections under way; an absent instance has none.
+    /// Requests that are not answered yet; an absent instance has none. Sessions (WebSocket, TCP)
+    /// are not among them: they end in the program's own grace period.
     pub inflight: BTreeMap<InstanceId, u32>,
 }

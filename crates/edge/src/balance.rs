@@ -4,8 +4,8 @@
 pub(crate) trait Candidate {
     /// Its share; 0 is never chosen.
     fn weight(&self) -> u32;
-    /// Requests under way to it.
-    fn inflight(&self) -> u32;
+    /// Requests and sessions under way to it.
+    fn under_way(&self) -> u32;
     /// Its credit in the smooth round robin.
     fn credit(&self) -> i64;
     /// Sets its credit.
@@ -28,7 +28,7 @@ pub(crate) fn least_requests<C: Candidate>(
         if weight == 0 || !may(candidate) {
             continue;
         }
-        let load = u64::from(candidate.inflight()) + 1;
+        let load = u64::from(candidate.under_way()) + 1;
         // load / weight < best load / best weight, without division.
         if best.is_none_or(|(_, best_load, best_weight)| load * best_weight < best_load * weight) {
             best = Some((at, load, weight));
@@ -79,7 +79,7 @@ mod tests {
         fn weight(&self) -> u32 {
             self.weight
         }
-        fn inflight(&self) -> u32 {
+        fn under_way(&self) -> u32 {
             self.inflight.get()
         }
         fn credit(&self) -> i64 {

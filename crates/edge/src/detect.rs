@@ -9,7 +9,7 @@
 //!   whoever speaks first decides: the server makes it TCP, the client is looked at as above. A
 //!   connection that turns out not to be needed is closed without a byte.
 //! - While nobody has spoken, an endpoint that leaves the table is let go for another one: a silent
-//!   client never keeps an instance from draining.
+//!   client neither keeps an instance from draining nor loses its connection by it.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -19,9 +19,8 @@ use std::task::Poll;
 use crate::buffer::Buffer;
 use crate::conns::TICK;
 use crate::http_conn;
-use crate::metrics;
 use crate::pump::poll_fill;
-use crate::service::{Target, acquire};
+use crate::service::{Target, acquire_session};
 use crate::socket::Socket;
 use crate::tcp;
 use crate::worker::{ConnGuard, LocalListener, Worker};
@@ -170,7 +169,7 @@ async fn find(
                     let early = tokio::select! {
                         biased;
                         early = first_word(guard, stream, None) => Some(early),
-                        found = connect(worker, listener) => {
+                        found = acquire_session(worker, listener) => {
                             target = Some(found?);
                             None
                         }
@@ -179,10 +178,6 @@ async fn find(
                         spoke = early;
                         continue;
                     }
-                }
-                if target.as_ref().is_some_and(|target| target.endpoint.retired.get()) {
-                    // The table changed while this one was being connected to.
-                    continue;
                 }
                 let changed = worker.table_changed.notified();
                 spoke = tokio::select! {
@@ -195,7 +190,7 @@ async fn find(
     }
     let target = match target.filter(|target| !target.endpoint.retired.get()) {
         Some(target) => target,
-        None => connect(worker, listener).await?,
+        None => acquire_session(worker, listener).await?,
     };
     Some(Found::Tcp(Box::new(target), first, Buffer::default()))
 }
@@ -213,17 +208,6 @@ async fn first_word(guard: &ConnGuard, stream: &Socket, server: Option<&Target>)
         if guard.conn.is_leaving() { Poll::Ready(Spoke::Gone) } else { Poll::Pending }
     })
     .await
-}
-
-async fn connect(worker: &Worker, listener: &LocalListener) -> Option<Target> {
-    match acquire(worker, listener, None).await {
-        Ok(target) => Some(target),
-        Err(unavailable) => {
-            let service = listener.service.borrow().name.clone();
-            metrics::refused(worker.registry(), service.as_str(), unavailable.refusal);
-            None
-        }
-    }
 }
 
 #[cfg(test)]

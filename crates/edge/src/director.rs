@@ -194,18 +194,22 @@ impl Director {
             .flat_map(|upstream| &upstream.endpoints)
             .map(|endpoint| &endpoint.instance)
             .collect();
-        let mut inflight = BTreeMap::new();
+        let (mut inflight, mut sessions) = (BTreeMap::new(), BTreeMap::new());
         self.shared.loads().retain(|instance, load| {
-            let count = load.inflight();
-            if count > 0 {
-                inflight.insert(instance.clone(), count);
+            let counts = load.counts();
+            for (of, count) in [(&mut inflight, counts.inflight), (&mut sessions, counts.sessions)]
+            {
+                if count > 0 {
+                    of.insert(instance.clone(), count);
+                }
             }
             // Until every thread has the newest table, one may still choose it.
-            count > 0 || known.contains(instance) || version != self.table.version
+            counts.total() > 0 || known.contains(instance) || version != self.table.version
         });
         let bound = self.bound.keys().map(|addr| (*addr, Ok(())));
         let unbound = self.unbound.iter().map(|(addr, (why, ..))| (*addr, Err(why.clone())));
-        let status = EdgeStatus { version, listeners: bound.chain(unbound).collect(), inflight };
+        let listeners = bound.chain(unbound).collect();
+        let status = EdgeStatus { version, listeners, inflight, sessions };
         self.status.send_if_modified(|old| {
             let differs = **old != status;
             if differs {

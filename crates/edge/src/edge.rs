@@ -105,9 +105,14 @@ impl Edge {
         self.status.clone()
     }
 
-    /// Requests and connections under way to an instance, at this moment.
+    /// Requests and attempts to connect under way to an instance, at this moment.
     pub fn inflight(&self, instance: &InstanceId) -> u32 {
-        self.shared.loads().get(instance).map_or(0, |load| load.inflight())
+        self.shared.loads().get(instance).map_or(0, |load| load.counts().inflight)
+    }
+
+    /// Upgraded connections and TCP sessions with an instance, at this moment.
+    pub fn sessions(&self, instance: &InstanceId) -> u32 {
+        self.shared.loads().get(instance).map_or(0, |load| load.counts().sessions)
     }
 
     /// Client connections that are open, at this moment.

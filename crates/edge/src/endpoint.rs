@@ -139,8 +139,8 @@ impl Candidate for Rc<LocalEndpoint> {
         self.weight.get()
     }
 
-    fn inflight(&self) -> u32 {
-        self.load.inflight()
+    fn under_way(&self) -> u32 {
+        self.load.counts().total()
     }
 
     fn credit(&self) -> i64 {

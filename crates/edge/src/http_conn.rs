@@ -252,13 +252,14 @@ impl Client {
     async fn finish(
         &self,
         work: &mut Work,
-        target: Target,
+        mut target: Target,
         done: Done,
         served: &mut Served,
     ) -> Next {
         served.status = done.status;
         match done.ending {
             Ending::Upgrade => {
+                target.guard.become_session();
                 self.guard.conn.set_deadline(0);
                 let (down, up) = (std::mem::take(&mut work.down), std::mem::take(&mut work.up));
                 let worker = &self.worker;

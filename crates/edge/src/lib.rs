@@ -8,8 +8,11 @@
 //! `x-request-id`: an id that nothing records would only look like one. A client's own passes.
 //!
 //! Invariants: a request is forwarded only when it has exactly one reading; a request is sent to
-//! an endpoint only while the table in force says that it is ready; no request allocates once its
-//! connection is warm; every wait has a limit.
+//! an endpoint, and a session begun with it, only while the table in force says that it is ready;
+//! no request allocates once its connection is warm; every wait has a limit.
+//!
+//! Taking an endpoint out waits for its requests, not for its sessions (upgraded connections and
+//! TCP), which may last for days: see [`EdgeStatus`].
 
 mod answer;
 mod balance;

@@ -30,7 +30,7 @@ pub(crate) struct LocalService {
     stats: RefCell<Vec<(u32, Rc<CallStats>)>>,
 }
 
-/// An endpoint with a connection to it, counted as under way.
+/// An endpoint with a connection to it, counted as in flight or as a session.
 pub(crate) struct Target {
     pub(crate) endpoint: Rc<LocalEndpoint>,
     pub(crate) guard: LoadGuard,
@@ -96,7 +96,7 @@ impl LocalService {
 }
 
 /// An idle connection to the endpoint whose turn it is, idle since `after` at the latest; else
-/// the endpoint, to connect to. Both counted as under way. Does not wait.
+/// the endpoint, to connect to. Both counted as in flight. Does not wait.
 fn choose(
     worker: &Worker,
     listener: &LocalListener,
@@ -123,6 +123,27 @@ pub(crate) async fn acquire(
         // Boxed, so that idle connections do not carry the room for it.
         Some(Err(chosen)) => Box::pin(connect_or_hold(worker, listener, Some(chosen))).await,
         None => Box::pin(connect_or_hold(worker, listener, None)).await,
+    }
+}
+
+/// A target for a session, of the table in force; `None` when there was none in time, which is
+/// counted. From here on it is a session and not in flight: a drain waits while one connects, not
+/// for what follows, so nothing may follow that the table does not have any more.
+pub(crate) async fn acquire_session(worker: &Worker, listener: &LocalListener) -> Option<Target> {
+    loop {
+        match acquire(worker, listener, None).await {
+            // The table changed while it was being connected to.
+            Ok(target) if target.endpoint.retired.get() => {}
+            Ok(mut target) => {
+                target.guard.become_session();
+                return Some(target);
+            }
+            Err(unavailable) => {
+                let service = listener.service.borrow().name.clone();
+                metrics::refused(worker.registry(), service.as_str(), unavailable.refusal);
+                return None;
+            }
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the director and the serving threads share: the compiled table, counts, the phase.
 //!
-//! Invariant: a thread raises an instance's count before it gives up the table that made it choose
-//! that instance, and reports a table as applied after it gave up the one before. So whoever sees
-//! a table applied everywhere, and then a count of zero, knows that nothing more is coming.
+//! Invariant: a thread counts what it sends to an instance as in flight before it gives up the
+//! table that made it choose that instance, and reports a table as applied after it gave up the one
+//! before. What becomes a session has been connected to by then, and goes from one count to the
+//! other in one step. So whoever sees a table applied everywhere, and then nothing in flight, knows
+//! that nothing more is coming, neither a request nor a session.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, TcpListener};
@@ -46,17 +48,42 @@ pub(crate) struct Held {
     pub(crate) gauge: base::metrics::Gauge,
 }
 
-/// Requests under way to one instance, over all threads.
+/// What is under way to one instance, over all threads.
 #[derive(Default)]
 pub(crate) struct Load {
-    inflight: AtomicU32,
+    /// In flight in the lower half, sessions in the upper, so that one step can change both.
+    counts: AtomicU64,
     /// The newest table has no ready endpoint of this instance.
     leaving: AtomicBool,
 }
 
+/// What is under way to one instance at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Requests that are not answered yet, and connections that are not established yet.
+    pub(crate) inflight: u32,
+    /// Upgraded connections and TCP sessions.
+    pub(crate) sessions: u32,
+}
+
+const ONE_INFLIGHT: u64 = 1;
+const ONE_SESSION: u64 = 1 << 32;
+
+impl Counts {
+    fn of(packed: u64) -> Counts {
+        // Connections are limited far below what either half can hold.
+        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        Counts { inflight: half(packed), sessions: half(packed >> 32) }
+    }
+
+    pub(crate) fn total(self) -> u32 {
+        self.inflight.saturating_add(self.sessions)
+    }
+}
+
 impl Load {
-    pub(crate) fn inflight(&self) -> u32 {
-        self.inflight.load(Ordering::SeqCst)
+    pub(crate) fn counts(&self) -> Counts {
+        Counts::of(self.counts.load(Ordering::SeqCst))
     }
 
     pub(crate) fn set_leaving(&self, leaving: bool) {
@@ -64,25 +91,41 @@ impl Load {
     }
 }
 
-/// One request under way to an instance; counted until it is dropped.
+/// One request or connection under way to an instance; counted until it is dropped.
 pub(crate) struct LoadGuard {
     load: Arc<Load>,
     shared: Arc<Shared>,
+    is_session: bool,
 }
 
 impl LoadGuard {
     pub(crate) fn new(load: &Arc<Load>, shared: &Arc<Shared>) -> LoadGuard {
-        load.inflight.fetch_add(1, Ordering::SeqCst);
-        LoadGuard { load: Arc::clone(load), shared: Arc::clone(shared) }
+        load.counts.fetch_add(ONE_INFLIGHT, Ordering::SeqCst);
+        LoadGuard { load: Arc::clone(load), shared: Arc::clone(shared), is_session: false }
+    }
+
+    /// What was a request or an attempt to connect goes on as a session.
+    pub(crate) fn become_session(&mut self) {
+        if !self.is_session {
+            self.is_session = true;
+            let before = self.load.counts.fetch_add(ONE_SESSION - ONE_INFLIGHT, Ordering::SeqCst);
+            self.tell(Counts::of(before).inflight);
+        }
+    }
+
+    /// Wakes the director when the last of its kind is gone from a leaving instance.
+    fn tell(&self, before: u32) {
+        if before == 1 && self.load.leaving.load(Ordering::SeqCst) {
+            self.shared.changed.notify_one();
+        }
     }
 }
 
 impl Drop for LoadGuard {
     fn drop(&mut self) {
-        let before = self.load.inflight.fetch_sub(1, Ordering::SeqCst);
-        if before == 1 && self.load.leaving.load(Ordering::SeqCst) {
-            self.shared.changed.notify_one();
-        }
+        let one = if self.is_session { ONE_SESSION } else { ONE_INFLIGHT };
+        let before = Counts::of(self.load.counts.fetch_sub(one, Ordering::SeqCst));
+        self.tell(if self.is_session { before.sessions } else { before.inflight });
     }
 }
 
@@ -168,7 +211,7 @@ mod tests {
         let load = Arc::new(Load::default());
         let first = LoadGuard::new(&load, &shared);
         let last = LoadGuard::new(&load, &shared);
-        assert_eq!(load.inflight(), 2);
+        assert_eq!(load.counts(), Counts { inflight: 2, sessions: 0 });
         load.set_leaving(true);
         drop(first);
         let mut woken = Box::pin(shared.changed.notified());
@@ -176,6 +219,46 @@ mod tests {
         assert!(polled.await.is_pending(), "one is still under way");
         drop(last);
         woken.await;
-        assert_eq!(load.inflight(), 0);
+        assert_eq!(load.counts(), Counts { inflight: 0, sessions: 0 });
+    }
+
+    #[tokio::test]
+    async fn a_session_is_not_in_flight_and_wakes_the_director_twice() {
+        let shared = shared(1);
+        let load = Arc::new(Load::default());
+        load.set_leaving(true);
+        let mut session = LoadGuard::new(&load, &shared);
+        for _ in 0..2 {
+            session.become_session();
+            assert_eq!(load.counts(), Counts { inflight: 0, sessions: 1 });
+        }
+        shared.changed.notified().await;
+        drop(session);
+        shared.changed.notified().await;
+        assert_eq!(load.counts(), Counts { inflight: 0, sessions: 0 });
+    }
+
+    #[test]
+    fn nobody_sees_a_request_vanish_that_becomes_a_session() {
+        let shared = shared(1);
+        let load = Arc::new(Load::default());
+        std::thread::scope(|scope| {
+            let turns = scope.spawn(|| {
+                let mut kept = LoadGuard::new(&load, &shared);
+                for _ in 0..20_000 {
+                    kept.become_session();
+                    let next = LoadGuard::new(&load, &shared);
+                    drop(std::mem::replace(&mut kept, next));
+                }
+                kept
+            });
+            while load.counts().total() == 0 {
+                std::thread::yield_now();
+            }
+            while !turns.is_finished() {
+                assert!((1..=2).contains(&load.counts().total()));
+            }
+            drop(turns.join());
+        });
     }
 }

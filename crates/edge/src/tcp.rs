@@ -6,8 +6,7 @@ use std::rc::Rc;
 use net::{Outcome, Session};
 
 use crate::buffer::Buffer;
-use crate::metrics;
-use crate::service::{Target, acquire};
+use crate::service::{Target, acquire_session};
 use crate::socket::Socket;
 use crate::tunnel;
 use crate::worker::{Caller, ConnGuard, LocalListener, Worker};
@@ -20,15 +19,9 @@ pub(crate) async fn serve(
     stream: Socket,
     peer: SocketAddr,
 ) {
-    match acquire(&worker, &listener, None).await {
-        Ok(target) => {
-            let first = (Buffer::default(), Buffer::default());
-            run(&worker, &stream, peer, target, first).await;
-        }
-        Err(unavailable) => {
-            let service = listener.service.borrow().name.clone();
-            metrics::refused(worker.registry(), service.as_str(), unavailable.refusal);
-        }
+    if let Some(target) = acquire_session(&worker, &listener).await {
+        let first = (Buffer::default(), Buffer::default());
+        run(&worker, &stream, peer, target, first).await;
     }
     drop(guard);
 }

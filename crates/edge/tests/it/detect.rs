@@ -59,7 +59,7 @@ fn http_is_found_early_late_and_in_pieces() {
     }
     let mut late = rig.client();
     let edge = rig.edge.as_ref().unwrap();
-    while edge.inflight(&instance(1)) == 0 {
+    while edge.sessions(&instance(1)) == 0 {
         std::thread::yield_now();
     }
     late.send(get("/"));
@@ -89,11 +89,12 @@ fn a_silent_client_does_not_keep_an_instance_from_draining() {
     let rig = rig(Protocol::Detect, &old);
     let mut silent = rig.client();
     let edge = rig.edge.as_ref().unwrap();
-    while edge.inflight(&instance(1)) == 0 {
+    while edge.sessions(&instance(1)) == 0 {
         std::thread::yield_now();
     }
     let version = rig.endpoints(vec![draining(1, old.addr), ready(2, new.addr)]);
     rig.wait(|s| s.version >= version && !s.inflight.contains_key(&instance(1)));
+    rig.wait(|s| !s.sessions.contains_key(&instance(1)));
     silent.send(get("/"));
     assert_eq!(body(&silent.response("GET")), "new");
     assert_eq!(old.requests().len(), 0);

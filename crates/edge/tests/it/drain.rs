@@ -1,12 +1,14 @@
 //! The promise that stopping an instance rests on, under load and random tables.
 
 use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use edge::{Balance, Endpoint};
+use edge::{Balance, Endpoint, Limits, Protocol};
 
-use crate::rig::{Backend, Options, Rig, body, draining, get, instance, ok, ready};
+use crate::rig::{Backend, Options, Rig, address, body, draining, get, instance, ok, ready};
 
 /// xorshift: numbers that a seed repeats.
 struct Dice(u64);
@@ -169,4 +171,86 @@ fn idle_connections_to_a_leaving_instance_are_closed() {
     client.response("GET");
     rig.endpoints(vec![draining(1, backend.addr)]);
     tells.recv().unwrap();
+}
+
+/// Repeats every line that it gets.
+fn parrot(mut client: crate::rig::Client) {
+    while let Some(line) = client.until("\n") {
+        client.send(line);
+    }
+}
+
+#[test]
+fn an_open_tunnel_is_no_reason_to_wait() {
+    let backend = Backend::raw(|mut client, _| {
+        client.until("\r\n\r\n").unwrap();
+        client.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        parrot(client);
+    });
+    let rig = Rig::new(vec![ready(1, backend.addr)]);
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: w\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.until("\r\n\r\n").unwrap();
+    client.send("before\n");
+    assert_eq!(client.exactly(7), "before\n");
+    let sessions = BTreeMap::from([(instance(1), 1)]);
+    for left in [vec![draining(1, backend.addr)], vec![]] {
+        let version = rig.endpoints(left);
+        let status = rig.wait(|status| status.version == version);
+        assert_eq!((&status.inflight, &status.sessions), (&BTreeMap::new(), &sessions));
+        client.send("after\n");
+        assert_eq!(client.exactly(6), "after\n");
+    }
+    drop(client);
+    rig.wait(|status| status.sessions.is_empty());
+}
+
+#[test]
+fn a_session_whose_client_is_silent_is_no_reason_to_wait() {
+    let backend = Backend::raw(|client, _| parrot(client));
+    let options = Options { protocol: Protocol::Tcp, ..Options::default() };
+    let rig = Rig::with(options, vec![ready(1, backend.addr)]);
+    let mut silent = rig.client();
+    while rig.edge.as_ref().unwrap().sessions(&instance(1)) == 0 {
+        std::thread::yield_now();
+    }
+    let version = rig.endpoints(vec![draining(1, backend.addr)]);
+    let status = rig.wait(|status| status.version == version);
+    assert_eq!(status.inflight, BTreeMap::new());
+    assert_eq!(status.sessions, BTreeMap::from([(instance(1), 1)]));
+    silent.send("at last\n");
+    assert_eq!(silent.exactly(8), "at last\n");
+}
+
+/// A listener that completes no connection: its queue is full.
+fn full() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {
+    let addr = SocketAddr::new(address(), 8000);
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&addr.into()).unwrap();
+    listener.listen(0).unwrap();
+    let connect = |_| TcpStream::connect_timeout(&addr, Duration::from_millis(300));
+    let waiting: Vec<_> = (0..8).map_while(|at| connect(at).ok()).collect();
+    assert!(waiting.len() < 8, "the queue takes more than it was told to");
+    (listener, waiting, addr)
+}
+
+#[test]
+fn a_session_that_only_connects_is_waited_for_and_goes_elsewhere() {
+    let (_listener, _waiting, addr) = full();
+    let other = Backend::raw(|client, _| parrot(client));
+    let limits = Limits { connect_timeout: Duration::from_millis(250), ..Limits::default() };
+    let options = Options { protocol: Protocol::Tcp, limits, ..Options::default() };
+    let rig = Rig::with(options, vec![ready(1, addr)]);
+    let mut client = rig.client();
+    let edge = rig.edge.as_ref().unwrap();
+    while edge.inflight(&instance(1)) == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(edge.sessions(&instance(1)), 0);
+    let version = rig.endpoints(vec![draining(1, addr), ready(2, other.addr)]);
+    rig.wait(|status| status.version == version && !status.inflight.contains_key(&instance(1)));
+    client.send("hello\n");
+    assert_eq!(client.exactly(6), "hello\n");
+    assert_eq!(edge.sessions(&instance(2)), 1);
 }

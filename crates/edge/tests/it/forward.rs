@@ -162,7 +162,7 @@ fn an_upgraded_connection_is_a_tunnel_with_half_close() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nconnection: upgrade\r\n\r\n"
     );
     assert_eq!(client.exactly(5), "hello");
-    assert_eq!(rig.edge.as_ref().unwrap().inflight(&crate::rig::instance(1)), 1);
+    assert_eq!(rig.edge.as_ref().unwrap().sessions(&crate::rig::instance(1)), 1);
     client.send("two");
     client.end();
     assert_eq!(client.rest(), "you said one two");

@@ -229,7 +229,7 @@ impl Carrier {
         let status = self.edge_status.borrow();
         let edge = EdgeReport {
             applied_version: status.version >> REVISION_BITS,
-            inflight: convert::inflight(&status),
+            inflight: status.inflight.clone(),
         };
         Observation { instances, edge }
     }

@@ -237,9 +237,10 @@ pub(super) fn shown(definition: &Service) -> serde_json::Value {
     serde_json::to_value(shown).unwrap_or_default()
 }
 
-/// Edges by instance, empty ones left out.
-pub(super) fn inflight(status: &edge::EdgeStatus) -> BTreeMap<InstanceId, u32> {
-    status.inflight.clone()
+/// Requests and sessions under way with an instance.
+pub(super) fn under_way(status: &edge::EdgeStatus, id: &InstanceId) -> u32 {
+    let of = |counts: &BTreeMap<InstanceId, u32>| counts.get(id).copied().unwrap_or_default();
+    of(&status.inflight).saturating_add(of(&status.sessions))
 }
 
 /// A signal's number by its name; SIGTERM for a name that this machine lacks.

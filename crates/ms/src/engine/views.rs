@@ -235,7 +235,7 @@ fn instance(shared: &Shared, figures: &Figures, seen: &control::InstanceView) ->
         started_at: running.and_then(|s| s.started_at).or(record.started_at),
         cpu_cores: figures.cpu_cores.get(&name).copied().unwrap_or_default(),
         memory_bytes: used.memory_bytes,
-        inflight: shared.edge_status.borrow().inflight.get(id).copied().unwrap_or_default(),
+        inflight: convert::under_way(&shared.edge_status.borrow(), id),
         traffic: traffic(&figures.instances, &name),
     }
 }
