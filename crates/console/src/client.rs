@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 use crate::query;
+use crate::socket::SocketPath;
 use crate::wire::{
     Accepted, Chart, ChartQuery, Command, EventView, LiveMessage, LogLine, LogPage, LogQuery,
     Overview, ServiceDetail, Status,
@@ -159,7 +160,8 @@ impl Client {
         patience: Option<Duration>,
     ) -> Result<(Response<Incoming>, JoinSet<()>), ClientError> {
         let unreachable = |source| ClientError::Unreachable { socket: self.socket.clone(), source };
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let socket = SocketPath::new(&self.socket).map_err(unreachable)?;
+        let stream = UnixStream::connect(socket.as_path()).await.map_err(unreachable)?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
         let mut task = JoinSet::new();

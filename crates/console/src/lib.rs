@@ -13,6 +13,7 @@
 pub mod client;
 pub mod config;
 pub mod engine;
+pub mod socket;
 pub mod wire;
 
 mod assets;

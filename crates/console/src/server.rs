@@ -78,12 +78,7 @@ fn check_exposure(config: &ConsoleConfig, listener: &TcpListener) -> Result<(), 
             .with_cause(error.to_string())
             .with_next("start the engine again")
     })?;
-    if address.ip().is_loopback() || config.credentials.is_some() {
-        return Ok(());
-    }
-    Err(Problem::new("console-exposed", format!("the console will not listen on {address}"))
-        .with_cause("other machines could reach it, and it has no credentials")
-        .with_next("listen on 127.0.0.1, or set the console's credentials"))
+    config.check_exposure(address)
 }
 
 enum Listener {

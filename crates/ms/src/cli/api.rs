@@ -5,6 +5,7 @@ use std::path::Path;
 use base::Problem;
 use console::client::ClientError;
 pub(crate) use console::client::LogStream;
+use console::socket::SocketPath;
 use console::wire::{
     Accepted, Command, EventView, LogPage, LogQuery, Overview, ServiceDetail, Status,
 };
@@ -23,7 +24,10 @@ impl Client {
 
     /// Whether something listens on the socket.
     pub(crate) async fn answers(&self) -> bool {
-        tokio::net::UnixStream::connect(self.0.socket()).await.is_ok()
+        match SocketPath::new(self.0.socket()) {
+            Ok(path) => tokio::net::UnixStream::connect(path.as_path()).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Whether an engine that does not answer may do so again. One that ends in order takes its

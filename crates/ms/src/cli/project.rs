@@ -176,11 +176,13 @@ async fn running() -> Vec<PathBuf> {
     answering
 }
 
-/// Folders of the sockets called `engine.sock` in the kernel's table of Unix sockets.
+/// Folders of the sockets called `engine.sock` in the kernel's table of Unix sockets. One that was
+/// opened through a descriptor, its path being too long, stands there without its folder.
 fn sockets_in(table: &str) -> Vec<PathBuf> {
     let paths = table.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
     let mut states: Vec<PathBuf> =
         paths.filter_map(|path| path.strip_suffix("/engine.sock")).map(PathBuf::from).collect();
+    states.retain(|state| !state.starts_with("/proc"));
     states.sort();
     states.dedup();
     states
@@ -267,7 +269,8 @@ mod tests {
             00000000: 00000003 00000000 00000000 0001 03 124 /a b/.ms/engine.sock\n\
             00000000: 00000003 00000000 00000000 0001 03 125 @abstract\n\
             00000000: 00000003 00000000 00000000 0001 03 126\n\
-            00000000: 00000002 00000000 00010000 0001 01 127 /run/other.sock\n";
+            00000000: 00000002 00000000 00010000 0001 01 127 /run/other.sock\n\
+            00000000: 00000002 00000000 00010000 0001 01 128 /proc/self/fd/9/engine.sock\n";
         assert_eq!(sockets_in(table), [PathBuf::from("/a b/.ms")]);
     }
 }

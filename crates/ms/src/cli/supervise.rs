@@ -5,6 +5,7 @@
 //! up, is not brought back; a signal to end reaches the engine.
 
 use std::ffi::OsString;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -35,7 +36,8 @@ pub(crate) fn run(state: &Path, arguments: &[OsString], clock: &dyn base::Clock)
     _ = rustix::process::setsid();
     forward_signals();
     let socket = state.join("engine.sock");
-    if std::os::unix::net::UnixStream::connect(&socket).is_err() {
+    let path = console::socket::SocketPath::new(&socket);
+    if path.and_then(|path| UnixStream::connect(path.as_path())).is_err() {
         // Left behind by an engine that was killed; while it lies there, "came up" means nothing.
         _ = std::fs::remove_file(&socket);
     }

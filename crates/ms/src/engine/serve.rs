@@ -1,12 +1,15 @@
 //! The engine's life, in order: lock, open, bind, announce, work, drain.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use agent::{Agent, AgentConfig};
 use base::metrics::Registry;
 use base::{Clock, Problem, SystemClock};
-use console::Listeners;
+use console::config::LOGIN;
+use console::socket::SocketPath;
+use console::{ConsoleConfig, Credentials, Listeners};
 use control::Control;
 use edge::{Edge, EdgeConfig, RouteTable};
 use telemetry::process::ProcessMetrics;
@@ -25,6 +28,7 @@ const REQUESTS_MAX: usize = 64;
 
 /// Runs the engine in `options.state` until it is told to end.
 pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
+    let console_config = console_config(options.console)?;
     let state_dir = std::path::absolute(&options.state).unwrap_or(options.state);
     let _lock = super::lock::lock(&state_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -77,11 +81,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
 
     let mut console = JoinSet::new();
     let api = Arc::new(Api(shared.clone()));
-    let config = console::ConsoleConfig {
-        web_dir: std::env::var_os("MS_CONSOLE_DIR").map(PathBuf::from),
-        ..console::ConsoleConfig::default()
-    };
-    console.spawn(console::serve(config, listeners, api, stopped));
+    console.spawn(console::serve(console_config, listeners, api, stopped));
 
     let result = carrier.run(asked).await;
 
@@ -92,6 +92,17 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     shared.history.flush();
     let _ = std::fs::remove_file(state_dir.join("engine.sock"));
     result
+}
+
+/// Who may use the console, from the environment; refused before anything is begun.
+fn console_config(at: Option<std::net::SocketAddr>) -> Result<ConsoleConfig, Problem> {
+    let config = ConsoleConfig {
+        credentials: Credentials::from_env(std::env::var_os(LOGIN))?,
+        web_dir: std::env::var_os("MS_CONSOLE_DIR").map(PathBuf::from),
+        ..ConsoleConfig::default()
+    };
+    at.map_or(Ok(()), |at| config.check_exposure(at))?;
+    Ok(config)
 }
 
 /// Records hold the environments of services and volumes hold their data: neither is for others
@@ -158,8 +169,8 @@ fn claim_pool(state_dir: &Path, asked: Option<&str>) -> Result<pool::Claim, Prob
 /// Whether a shim answers in a state folder whose agent is not open yet.
 fn instances_run(state_dir: &Path) -> bool {
     let folders = std::fs::read_dir(state_dir.join("instances")).into_iter().flatten().flatten();
-    let mut sockets = folders.map(|folder| folder.path().join("shim.sock"));
-    sockets.any(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok())
+    let mut sockets = folders.map(|folder| SocketPath::new(&folder.path().join("shim.sock")));
+    sockets.any(|path| path.and_then(|path| UnixStream::connect(path.as_path())).is_ok())
 }
 
 fn to_cidr(pool: Pool) -> agent::Ipv4Cidr {
@@ -176,10 +187,11 @@ async fn listen(
     let path = state_dir.join("engine.sock");
     // The lock is ours, so a socket that is there belongs to an engine that is gone.
     let _ = std::fs::remove_file(&path);
-    let unix = UnixListener::bind(&path).map_err(|e| {
+    let unix = SocketPath::new(&path).and_then(|path| UnixListener::bind(path.as_path()));
+    let unix = unix.map_err(|e| {
         Problem::new("state-folder", format!("cannot listen on `{}`", path.display()))
             .with_cause(e.to_string())
-            .with_next("a socket's path has 107 bytes at most: give a shorter --state")
+            .with_next("give a folder that you may write to with --state")
     })?;
     let mut listeners = Listeners { tcp: Vec::new(), unix: vec![unix] };
     let mut url = None;

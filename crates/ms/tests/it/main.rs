@@ -1,5 +1,6 @@
 //! The program as a person uses it: real files, real processes, the built `ms`.
 
+mod deep;
 mod failures;
 mod harness;
 mod life;
