@@ -1,5 +1,5 @@
-//! `ms up` of the arcade: time until everything is healthy, the engine's own start, and what it
-//! costs while nothing happens.
+//! `ms up` of the arcade: time until everything is healthy, the engine's own start, what it costs
+//! while nothing happens, and what isolation adds to the start of an instance.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,11 +15,16 @@ const IDLE_SECONDS: u64 = 20;
 pub(super) fn run(rounds: usize) -> Result<()> {
     let ms = release_binary("ms", None)?;
     release_binary("arcade", None)?;
+    let start_cost = release_binary("agent", Some("start_cost"))?;
     let dir = std::env::temp_dir().join(format!("ms-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     let result = measure(&ms, &dir, rounds);
     std::fs::remove_dir_all(&dir)?;
-    result
+    result?;
+    println_err(
+        "\nan instance, from asking for it to its program's first instruction, by isolation:",
+    );
+    run::run_in(&run::root(), start_cost.to_str().context("the path is not UTF-8")?, &[])
 }
 
 fn measure(ms: &Path, dir: &Path, rounds: usize) -> Result<()> {
