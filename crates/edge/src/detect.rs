@@ -198,10 +198,10 @@ async fn find(
 /// Waits until client or server has bytes to read.
 async fn first_word(guard: &ConnGuard, stream: &Socket, server: Option<&Target>) -> Spoke {
     poll_fn(|cx| {
-        if stream.poll_readable(cx).is_ready() {
+        if stream.poll_peek(cx).is_ready() {
             return Poll::Ready(Spoke::Client);
         }
-        if server.is_some_and(|server| server.stream.poll_readable(cx).is_ready()) {
+        if server.is_some_and(|server| server.stream.poll_peek(cx).is_ready()) {
             return Poll::Ready(Spoke::Server);
         }
         guard.conn.watch(cx);

@@ -3,6 +3,10 @@
 //! Both directions move at once: an answer may begin before the request has ended. The states of
 //! a response: its head is awaited, an interim head is passed on (and the next awaited), the final
 //! head and body are passed on.
+//!
+//! A client that ends its connection, or its half of it, before it has its answer has hung up: the
+//! instance's connection is closed at once, so that work for nobody can stop. A next request that
+//! was sent early hides such an end; then the answer goes out to nobody.
 
 use std::task::{Context, Poll};
 
@@ -11,7 +15,7 @@ use crate::conns::Conn;
 use crate::http::{Ending, Field, Framing, HeadScan, Refusal, Request, Response, Version};
 use crate::http::{Method, response_head};
 use crate::pump::{Break, Pump, poll_fill};
-use crate::socket::Socket;
+use crate::socket::{Peeked, Socket};
 use crate::worker::Worker;
 
 /// What a request needs while it is under way; kept and lent by the thread.
@@ -76,6 +80,8 @@ struct State {
     step: Step,
     scan: HeadScan,
     heard: bool,
+    /// The client has sent a next request already.
+    pipelined: bool,
     /// Bytes that had moved when the deadline was last put off.
     moved: Option<u64>,
     download: Pump,
@@ -100,6 +106,7 @@ impl<'a> Exchange<'a> {
             step: Step::Head,
             scan: HeadScan::default(),
             heard: false,
+            pipelined: false,
             moved: None,
             download: Pump::new(Framing::None, false),
             status: 0,
@@ -118,6 +125,9 @@ impl<'a> Exchange<'a> {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Done, Failed>> {
         let polled = self.poll_both(cx);
         if polled.is_pending() {
+            if self.poll_hung_up(cx).is_ready() {
+                return Poll::Ready(Err(self.client_gone()));
+            }
             if self.conn.poll_expired(cx).is_ready() {
                 return Poll::Ready(Err(self.failed(Refusal::UpstreamTimeout)));
             }
@@ -129,6 +139,21 @@ impl<'a> Exchange<'a> {
             }
         }
         polled
+    }
+
+    /// Whether the client is gone; while it still sends, whoever reads from it finds out.
+    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.state.uploading || self.state.pipelined {
+            return Poll::Pending;
+        }
+        match self.client.poll_peek(cx) {
+            Poll::Ready(Peeked::End) => Poll::Ready(()),
+            Poll::Ready(Peeked::Bytes) => {
+                self.state.pipelined = true;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<Result<Done, Failed>> {

@@ -25,6 +25,9 @@ use base::ServiceName;
 /// so that a request that kills instances does not kill all of them.
 const REPEATS_MAX: u32 = 2;
 
+/// What is counted when the client did not wait for an answer; nginx's number for it.
+const CLIENT_GONE: u16 = 499;
+
 /// Serves a connection from its first byte.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
@@ -203,7 +206,15 @@ impl Client {
                 Some(now.saturating_sub(2))
             };
             self.guard.conn.set_deadline(0);
-            let target = match acquire(&self.worker, &self.listener, after).await {
+            let acquired = tokio::select! {
+                biased;
+                acquired = acquire(&self.worker, &self.listener, after) => acquired,
+                () = self.stream.ended() => {
+                    served.status = CLIENT_GONE;
+                    return Next::Abort;
+                }
+            };
+            let target = match acquired {
                 Ok(target) => target,
                 Err(unavailable) => {
                     let answer = Answer::unavailable(&self.service(), &unavailable);
@@ -312,7 +323,7 @@ impl Client {
                 return Next::Abort;
             }
             Failed::ClientGone(status) => {
-                served.status = status.unwrap_or(499);
+                served.status = status.unwrap_or(CLIENT_GONE);
                 return Next::Abort;
             }
         };

@@ -4,6 +4,7 @@
 //! its buffer for the last one and so save a system call a message.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
@@ -12,6 +13,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+/// What there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peeked {
+    /// Bytes.
+    Bytes,
+    /// The end, in order or by an error.
+    End,
+}
 
 /// A connected socket of one thread.
 #[derive(Debug)]
@@ -61,16 +71,27 @@ impl Socket {
         self.0.borrow().poll_read_ready(cx).map(|_| ())
     }
 
-    /// There is something to read: bytes, the end or an error. Takes nothing.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// What there is to read; takes nothing. Costs a system call only when the event queue has
+    /// reported something.
+    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<Peeked> {
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        self.0.borrow().poll_peek(cx, &mut ReadBuf::uninit(&mut byte)).map(|_| ())
+        let peeked = self.0.borrow().poll_peek(cx, &mut ReadBuf::uninit(&mut byte));
+        peeked.map(|peeked| if matches!(peeked, Ok(1..)) { Peeked::Bytes } else { Peeked::End })
+    }
+
+    /// Waits until the other side has ended. Bytes that nobody reads hide an end behind them.
+    pub(crate) async fn ended(&self) {
+        let ended = |cx: &mut Context<'_>| match self.poll_peek(cx) {
+            Poll::Ready(Peeked::End) => Poll::Ready(()),
+            Poll::Ready(Peeked::Bytes) | Poll::Pending => Poll::Pending,
+        };
+        poll_fn(ended).await;
     }
 
     /// Nothing has arrived on an idle connection: no end of it, and no bytes that nobody asked
-    /// for. Costs a system call only when the event queue has reported something.
+    /// for.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()
+        self.poll_peek(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Tells the other side that no more bytes come.

@@ -177,3 +177,63 @@ fn a_drain_ends_at_its_deadline() {
     assert!(!rig.drain(Duration::from_millis(50)));
     assert!(client.is_over());
 }
+
+#[test]
+fn a_client_that_hangs_up_gives_its_place_in_the_queue_back() {
+    let limits = Limits { hold_requests_max: 1, ..Limits::default() };
+    let rig = Rig::with(Options { limits, ..Options::default() }, vec![]);
+    for gone in 1..=3 {
+        let mut client = rig.client();
+        client.send(get("/"));
+        rig.wait_count("ms_edge_held", &[], 1);
+        drop(client);
+        rig.wait_count("ms_edge_held", &[], 0);
+        rig.wait_count("ms_edge_requests_total", &[("code_class", "4xx")], gone);
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_ends_what_was_asked_for_it() {
+    for (start, class) in
+        [("", "4xx"), ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", "2xx")]
+    {
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let backend = Backend::raw(move |mut instance, _| {
+            instance.until("\r\n\r\nhi");
+            instance.send(start);
+            tell.send("asked").unwrap();
+            assert_eq!(instance.rest(), "");
+            tell.send("let go").unwrap();
+        });
+        let rig = Rig::new(vec![ready(1, backend.addr)]);
+        let mut client = rig.client();
+        client.send("POST / HTTP/1.1\r\nHost: w\r\nContent-Length: 2\r\n\r\nhi");
+        client.exactly(start.len());
+        assert_eq!(told.recv(), Ok("asked"));
+        drop(client);
+        assert_eq!(told.recv(), Ok("let go"));
+        rig.wait_count("ms_edge_requests_total", &[("code_class", class)], 1);
+        assert_eq!(rig.edge.as_ref().unwrap().inflight(&instance(1)), 0);
+    }
+}
+
+#[test]
+fn a_request_that_is_sent_early_is_not_taken_for_a_hang_up() {
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+    let held = std::sync::Mutex::new(held);
+    let backend = Backend::http(move |_, _| {
+        held.lock().unwrap().recv().unwrap();
+        ok("x")
+    });
+    let rig = Rig::new(vec![ready(1, backend.addr)]);
+    let mut client = rig.client();
+    client.send(get("/"));
+    while backend.requests().is_empty() {
+        std::thread::yield_now();
+    }
+    client.send(get("/"));
+    for _ in 0..2 {
+        release.send(()).unwrap();
+        assert_eq!(body(&client.response("GET")), "x");
+    }
+}
