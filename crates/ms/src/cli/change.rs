@@ -35,7 +35,8 @@ pub(crate) async fn down(
         if down.dry_run {
             return finished(&[], "no engine runs; one would be started to stop what it left", out);
         }
-        super::launch::ensure(&state, shared, down.wait.timeout).await?;
+        let mut interrupt = Interrupt::listen()?;
+        super::launch::ensure(&state, shared, down.wait.timeout, &mut interrupt).await?;
     }
     let overview = client.overview().await?;
     if down.dry_run {

@@ -13,6 +13,7 @@ use base::Problem;
 
 use super::api::Client;
 use super::args::Shared;
+use super::interrupt::Interrupt;
 use super::stop::{FAILED, Outcome, Stop, TIMED_OUT, USAGE};
 
 /// The engine's own log, in the state folder.
@@ -21,6 +22,10 @@ const LOG: &str = "engine.log";
 const LOG_BYTES_MAX: u64 = 4 << 20;
 /// How much of the log an error quotes.
 const TAIL_LINES: usize = 12;
+
+/// How often, and how long apart, an engine that shall not start after all is told so.
+const ENDING_TRIES: u32 = 200;
+const ENDING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where the console listens unless told otherwise.
 const CONSOLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7700);
@@ -40,8 +45,14 @@ pub(crate) fn console(shared: &Shared) -> Outcome<Option<SocketAddr>> {
     })
 }
 
-/// Makes sure that an engine answers. Tells whether it was started now.
-pub(crate) async fn ensure(state: &Path, shared: &Shared, timeout: Duration) -> Outcome<bool> {
+/// Makes sure that an engine answers. Tells whether it was started now. An engine that was started
+/// is ended again when the person does not want to wait for it.
+pub(crate) async fn ensure(
+    state: &Path,
+    shared: &Shared,
+    timeout: Duration,
+    interrupt: &mut Interrupt,
+) -> Outcome<bool> {
     let client = Client::new(state);
     if client.answers().await {
         return Ok(false);
@@ -61,8 +72,19 @@ pub(crate) async fn ensure(state: &Path, shared: &Shared, timeout: Duration) -> 
             std::io::Error::other(format!("{e}; {next}"))
         })
     };
-    let wait = until_it_answers(state, &client, start);
-    match tokio::time::timeout(timeout, wait).await {
+    let mut child = None;
+    let wait = until_it_answers(state, &client, start, &mut child);
+    let waited = tokio::select! {
+        waited = tokio::time::timeout(timeout, wait) => Some(waited),
+        () = interrupt.next() => None,
+    };
+    let Some(waited) = waited else {
+        if let Some(child) = child {
+            end(child).await;
+        }
+        return Err(Stop::Interrupted);
+    };
+    match waited {
         Ok(Ok(None)) => Ok(true),
         Ok(Ok(Some(ended))) => Err(not_started(state, from, ended)),
         Ok(Err(e)) => {
@@ -88,8 +110,9 @@ async fn until_it_answers(
     state: &Path,
     client: &Client,
     start: impl Fn() -> std::io::Result<Child>,
+    started: &mut Option<Child>,
 ) -> std::io::Result<Option<std::process::ExitStatus>> {
-    let mut child = start()?;
+    let mut child = started.insert(start()?);
     let mut other_had_it = false;
     let mut pause = Duration::from_millis(1);
     loop {
@@ -102,7 +125,7 @@ async fn until_it_answers(
             } else if client.answers().await {
                 return Ok(None);
             } else if std::mem::take(&mut other_had_it) || said_it_runs(ended) {
-                child = start()?;
+                child = started.insert(start()?);
             } else {
                 return Ok(Some(ended));
             }
@@ -110,6 +133,22 @@ async fn until_it_answers(
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(Duration::from_millis(50));
     }
+}
+
+/// Ends an engine that is starting: its supervisor forwards the signal.
+async fn end(mut child: Child) {
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) else {
+        return;
+    };
+    for _ in 0..ENDING_TRIES {
+        // Said again, since a supervisor that has just begun may not listen yet for its engine.
+        _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        tokio::time::sleep(ENDING_PAUSE).await;
+    }
+    _ = child.kill();
 }
 
 /// Whether an engine ended because another one held its folder.

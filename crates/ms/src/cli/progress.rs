@@ -166,13 +166,13 @@ pub(crate) fn chosen<'a>(overview: &'a Overview, names: &[String]) -> Vec<&'a Se
 pub(crate) async fn send(
     client: &Client,
     command: &Command,
+    interrupt: &mut Interrupt,
     clock: &dyn Clock,
     out: &mut Out,
 ) -> Outcome<Accepted> {
     let start = clock.monotonic();
     let mut live = Live::default();
     let mut said = false;
-    let mut interrupt = Interrupt::listen()?;
     let mut answer = std::pin::pin!(client.command(command));
     let answer = loop {
         tokio::select! {

@@ -11,11 +11,15 @@ use spec::App;
 
 use super::api::Client;
 use super::args::{Shared, Up};
+use super::interrupt::Interrupt;
 use super::out::Out;
 use super::progress::{Wanted, chosen, conclude, summary, wait};
 use super::project::{Here, files, split_targets, state_of};
 use super::settle::{Goal, Verdict};
 use super::stop::{FAILED, Outcome, Stop};
+
+/// How long the end of an engine without app is waited for.
+const ENDING_MAX: Duration = Duration::from_secs(10);
 
 /// Runs the app.
 pub(crate) async fn run(
@@ -36,16 +40,35 @@ pub(crate) async fn run(
     if up.dry_run {
         return super::plan::up(&app, &names, up.recreate, &client, out).await;
     }
-    super::prepare::run(&app, &names, out)?;
-    let started = super::launch::ensure(&state, shared, up.wait.timeout).await?;
+    let mut interrupt = Interrupt::listen()?;
+    super::prepare::run(&app, &names, &mut interrupt, clock, out).await?;
+    let timeout = up.wait.timeout;
+    let started = super::launch::ensure(&state, shared, timeout, &mut interrupt).await?;
     if !started {
         say_what_is_kept(shared, &client, out).await?;
     }
-    let run = Run { up, app: &app, names: &names, client: &client, start };
-    if up.detach {
+    let mut run = Run { up, app: &app, names: &names, client: &client, start, interrupt };
+    let outcome = if up.detach {
         run.detached(&services, clock, out).await
     } else {
         run.attached(&services, clock, out).await
+    };
+    if started && matches!(outcome, Err(Stop::Interrupted)) {
+        end_without_app(&client, clock).await;
+    }
+    outcome
+}
+
+/// Ends an engine that was started for an app that it did not get.
+async fn end_without_app(client: &Client, clock: &dyn Clock) {
+    // It may be gone already, which is as well.
+    if !client.status().await.is_ok_and(|status| status.app.is_none()) {
+        return;
+    }
+    _ = client.command(&Command::Shutdown { keep_services: true }).await;
+    let start = clock.monotonic();
+    while client.answers().await && clock.monotonic() - start < ENDING_MAX {
+        tokio::time::sleep(super::progress::POLL).await;
     }
 }
 
@@ -55,11 +78,12 @@ struct Run<'a> {
     names: &'a [String],
     client: &'a Client,
     start: Duration,
+    interrupt: Interrupt,
 }
 
 impl Run<'_> {
     async fn command(
-        &self,
+        &mut self,
         services: &[String],
         clock: &dyn Clock,
         out: &mut Out,
@@ -70,7 +94,9 @@ impl Run<'_> {
         })?;
         let services = services.to_vec();
         let command = Command::Up { app, services, recreate: self.up.recreate };
-        let accepted = super::progress::send(self.client, &command, clock, out).await?;
+        let accepted =
+            super::progress::send(self.client, &command, &mut self.interrupt, clock, out);
+        let accepted = accepted.await?;
         for warning in &accepted.warnings {
             out.warning(warning)?;
         }
@@ -82,7 +108,7 @@ impl Run<'_> {
         Wanted { names: self.names, revision, goal: Goal::Up, timeout }
     }
 
-    async fn detached(&self, services: &[String], clock: &dyn Clock, out: &mut Out) -> Outcome {
+    async fn detached(&mut self, services: &[String], clock: &dyn Clock, out: &mut Out) -> Outcome {
         let accepted = self.command(services, clock, out).await?;
         let wanted = self.wanted(accepted.revision);
         let (overview, stands) = wait(self.client, &wanted, clock, out).await?;
@@ -91,7 +117,7 @@ impl Run<'_> {
         conclude(self.client, &wanted, &overview, stands, Some(self.app)).await
     }
 
-    async fn attached(&self, services: &[String], clock: &dyn Clock, out: &mut Out) -> Outcome {
+    async fn attached(&mut self, services: &[String], clock: &dyn Clock, out: &mut Out) -> Outcome {
         // Opened before anything starts, so that no line is missed.
         let query = console::wire::LogQuery { limit: Some(0), ..Default::default() };
         let tail = super::logs::Tail::open(self.client.clone(), query).await?;

@@ -3,6 +3,7 @@
 mod deep;
 mod failures;
 mod harness;
+mod interrupted;
 mod life;
 mod load;
 mod names;
