@@ -83,7 +83,7 @@ pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mu
         };
         let Some(lines) = lines else {
             out.text(&printer.end())?;
-            out.progress("the engine ended")?;
+            out.progress("the engine was stopped")?;
             out.flush()?;
             return Ok(DONE);
         };
@@ -196,15 +196,19 @@ async fn batch(stream: &mut LogStream) -> Vec<LogLine> {
     lines
 }
 
-/// Turns lines into text: `web.1  | text`, repeats folded.
+/// Turns lines into text: `web.1  | text`, repeats folded on a terminal.
 pub(crate) struct Printer {
     json: bool,
+    /// A person reads along; a program gets every line as it is.
+    fold: bool,
     color: bool,
     /// Begin each line with its time.
     pub(crate) timestamps: bool,
     width: usize,
     last: Option<LogLine>,
-    repeats: u64,
+    /// How often in a row the last line came, and how often the reader knows of.
+    count: u64,
+    told: u64,
 }
 
 impl Printer {
@@ -212,11 +216,13 @@ impl Printer {
     pub(crate) fn new(out: &Out, names: &[String]) -> Printer {
         Printer {
             json: out.mode.json,
+            fold: out.mode.terminal,
             color: out.mode.color,
             timestamps: false,
             width: names.iter().map(String::len).max().unwrap_or_default(),
             last: None,
-            repeats: 0,
+            count: 0,
+            told: 0,
         }
     }
 
@@ -225,39 +231,36 @@ impl Printer {
         if self.json {
             return with_schema("ms.log/1", line) + "\n";
         }
+        if !self.fold {
+            return self.format(line, "");
+        }
         let same = self.last.as_ref().is_some_and(|last| {
             last.instance == line.instance && last.stream == line.stream && last.text == line.text
         });
         if same {
-            self.repeats += 1;
+            self.count += 1;
+            self.last = Some(line.clone());
             return String::new();
         }
         let mut text = self.end();
         text.push_str(&self.format(line, ""));
-        self.last = Some(line.clone());
+        (self.last, self.count, self.told) = (Some(line.clone()), 1, 1);
         text
     }
 
     /// Whether repeats wait to be told.
     pub(crate) fn folds(&self) -> bool {
-        self.repeats > 0
+        self.count > self.told
     }
 
-    /// Tells how often the last line was repeated, if it was.
+    /// Tells how often the last line came in all, if that is more than the reader knows of.
     pub(crate) fn end(&mut self) -> String {
-        match (std::mem::take(&mut self.repeats), self.last.take()) {
-            (0, last) => {
-                self.last = last;
-                String::new()
-            }
-            (repeats, Some(last)) => {
-                let count = if repeats > 1 { format!(" (×{repeats})") } else { String::new() };
-                let text = self.format(&last, &count);
-                self.last = Some(last);
-                text
-            }
-            (_, None) => String::new(),
-        }
+        let Some(last) = self.last.take_if(|_| self.count > self.told) else {
+            return String::new();
+        };
+        let text = self.format(&last, &format!(" (×{})", self.count));
+        (self.last, self.told) = (Some(last), self.count);
+        text
     }
 
     fn format(&mut self, line: &LogLine, after: &str) -> String {
@@ -292,7 +295,8 @@ mod tests {
     }
 
     fn printer(json: bool, color: bool) -> Printer {
-        Printer { json, color, timestamps: false, width: 5, last: None, repeats: 0 }
+        let mode = super::super::out::Mode { json, color, terminal: true, ..Default::default() };
+        Printer::new(&super::super::testing::output(mode).0, &["web.1".to_owned()])
     }
 
     #[test]
@@ -321,10 +325,22 @@ mod tests {
         assert!(printer.folds());
         text.push_str(&printer.line(&line(2, "web.1", "stderr", "tick")));
         text.push_str(&printer.end());
-        assert_eq!(text, "web.1 | tick\nweb.1 | tick (×412)\nweb.1 ! tick\n");
-        // A single repeat is shorter as it is.
-        assert_eq!(printer.line(&line(3, "web.1", "stderr", "tick")), "");
-        assert_eq!(printer.end(), "web.1 ! tick\n");
+        assert_eq!(text, "web.1 | tick\nweb.1 | tick (×413)\nweb.1 ! tick\n");
+        for count in ["×2", "×3"] {
+            assert_eq!(printer.line(&line(3, "web.1", "stderr", "tick")), "");
+            assert_eq!(printer.end(), format!("web.1 ! tick ({count})\n"));
+            assert_eq!(printer.end(), "");
+        }
+    }
+
+    #[test]
+    fn a_program_gets_every_line() {
+        let mut printer = printer(false, false);
+        printer.fold = false;
+        let tick = line(1, "web.1", "stdout", "tick");
+        let text: String = (0..3).map(|_| printer.line(&tick)).collect();
+        assert_eq!(text, "web.1 | tick\n".repeat(3));
+        assert!(!printer.folds());
         assert_eq!(printer.end(), "");
     }
 
