@@ -11,7 +11,7 @@ use super::api::Client;
 use super::interrupt::Interrupt;
 use super::out::Out;
 use super::settle::{Goal, Verdict, problem, reached, verdict};
-use super::show::{health_mark, health_word, moment, service_state, state_style};
+use super::show::{ago, health_mark, health_word, moment, service_state, state_style};
 use super::stop::{DONE, FAILED, Outcome, Stop, TIMED_OUT};
 use super::style::{Style, clean, columns, cut, paint};
 
@@ -141,7 +141,7 @@ fn block(
         let done = reached(service, goal) || service.health == Health::Failed;
         let mark = if done { health_mark(service.health) } else { spinner };
         let state = format!("{:state_width$}", service_state(service));
-        let since = if done { String::new() } else { show_duration(now.since(service.since)) };
+        let since = if done { String::new() } else { ago(Some(service.since), now) };
         let why = clean(service.why.lines().next().unwrap_or_default(), false);
         let line = format!(
             "{} {:name_width$}  {}  {since:>6}  {}",
@@ -385,7 +385,7 @@ mod tests {
         assert_eq!(
             block(&services, Goal::Up, "*", &clock, false),
             [
-                "* arena  starting, 1 of 2 healthy   2.0 s  arena.2 is being started",
+                "* arena  starting, 1 of 2 healthy     2 s  arena.2 is being started",
                 "✘ jobs   failed, 0 of 1 healthy            exited with code 3",
             ]
         );

@@ -152,9 +152,9 @@ mod tests {
         let now = UnixNanos(100_000_000_000);
         assert_eq!(
             render(&services, now, false, None),
-            "NAME     STATE         SINCE  RELEASE   PID  RESTARTS   CPU    MEMORY  PUBLISHED              WHY\n\
-             arena.1  healthy  1 min 30 s        1  4001         0  0.12  12.0 MiB  http://127.0.0.1:8080\n\
-             jobs     failed   1 min 30 s                                                                  exited with code 3\n"
+            "NAME     STATE    SINCE  RELEASE   PID  RESTARTS   CPU    MEMORY  PUBLISHED              WHY\n\
+             arena.1  healthy  1 min        1  4001         0  0.12  12.0 MiB  http://127.0.0.1:8080\n\
+             jobs     failed   1 min                                                                  exited with code 3\n"
         );
     }
 }

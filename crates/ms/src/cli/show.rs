@@ -50,8 +50,12 @@ pub(crate) fn state(color: bool, word: &str) -> String {
 /// How a service is, in a few words: `2 of 2 healthy`, `completed`, `failed, 0 of 2 healthy`.
 pub(crate) fn service_state(service: &ServiceView) -> String {
     let count = format!("{} of {} healthy", service.healthy, service.desired);
+    let ended = |state: &str| matches!(state, "stopped" | "failed");
     match service.health {
         Health::Healthy => count,
+        Health::Stopped if !service.instances.iter().all(|i| ended(&i.state)) => {
+            "stopping".to_owned()
+        }
         Health::Completed | Health::Stopped | Health::Waiting => {
             health_word(service.health).to_owned()
         }
@@ -59,12 +63,12 @@ pub(crate) fn service_state(service: &ServiceView) -> String {
     }
 }
 
-/// How long ago in whole seconds, `-` when it is not known.
+/// How long ago in whole seconds, from a minute on in whole minutes; `-` when it is not known.
 pub(crate) fn ago(at: Option<UnixNanos>, now: UnixNanos) -> String {
     match at.map(|at| now.since(at).as_secs()) {
         None => "-".to_owned(),
-        Some(secs @ 0..10) => format!("{secs} s"),
-        Some(secs) => show_duration(std::time::Duration::from_secs(secs)),
+        Some(secs @ 0..60) => format!("{secs} s"),
+        Some(secs) => show_duration(std::time::Duration::from_secs(secs / 60 * 60)),
     }
 }
 
@@ -128,6 +132,8 @@ mod tests {
         assert_eq!(moment(UnixNanos(1_700_000_000_123_456_789)), "2023-11-14T22:13:20.123Z");
         assert_eq!(ago(Some(UnixNanos(0)), UnixNanos(900_000_000)), "0 s");
         assert_eq!(ago(None, UnixNanos(1)), "-");
-        assert_eq!(ago(Some(UnixNanos(0)), UnixNanos(3_700_900_000_000)), "1 h 1 min");
+        for (secs, shown) in [(59, "59 s"), (60, "1 min"), (239, "3 min"), (7_555, "2 h 5 min")] {
+            assert_eq!(ago(Some(UnixNanos(0)), UnixNanos(secs * 1_000_000_000)), shown);
+        }
     }
 }
