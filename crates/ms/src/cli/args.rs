@@ -12,9 +12,9 @@ use super::out::Color;
 #[derive(Debug, Parser)]
 #[command(
     name = "ms",
+    bin_name = "ms",
     version,
     arg_required_else_help = true,
-    disable_help_subcommand = true,
     after_help = "`ms COMMAND --help` says more; `ms explain CODE` explains an error.\n\
                   Exit codes: 0 done, 1 failed, 2 usage or bad file, 3 no engine answers, \
                   4 not allowed, 5 timed out, 130 interrupted."
@@ -30,6 +30,7 @@ pub(crate) struct Cli {
 
 /// Flags of every command.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Shared {
     /// Compose file; may be given several times, later ones change earlier ones
     #[arg(
@@ -37,18 +38,27 @@ pub(crate) struct Shared {
         long,
         global = true,
         value_name = "FILE",
+        hide_env_values = true,
         env = "COMPOSE_FILE",
         value_delimiter = ':'
     )]
     pub(crate) file: Vec<PathBuf>,
     /// Name of the app [default: the file's `name`, else its folder]
-    #[arg(short, long, global = true, value_name = "NAME", env = "COMPOSE_PROJECT_NAME")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "NAME",
+        hide_env_values = true,
+        env = "COMPOSE_PROJECT_NAME"
+    )]
     pub(crate) project_name: Option<String>,
     /// Profile to switch on; may be given several times
     #[arg(
         long,
         global = true,
         value_name = "NAME",
+        hide_env_values = true,
         env = "COMPOSE_PROFILES",
         value_delimiter = ','
     )]
@@ -57,16 +67,30 @@ pub(crate) struct Shared {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) env_file: Vec<PathBuf>,
     /// State folder [default: `.ms` beside the Compose file]
-    #[arg(long, global = true, value_name = "DIR", env = "MS_STATE")]
+    #[arg(long, global = true, value_name = "DIR", hide_env_values = true, env = "MS_STATE")]
     pub(crate) state: Option<PathBuf>,
     /// Where the console listens, or `off` [default: 127.0.0.1:7700]
-    #[arg(long, global = true, value_name = "ADDR:PORT|off", env = "MS_CONSOLE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR:PORT|off",
+        hide_env_values = true,
+        env = "MS_CONSOLE"
+    )]
     pub(crate) console: Option<String>,
     /// Loopback network for service addresses [default: a free one of 127.64.0.0/16 and up]
-    #[arg(long, global = true, value_name = "CIDR", env = "MS_ADDRESSES")]
+    #[arg(long, global = true, value_name = "CIDR", hide_env_values = true, env = "MS_ADDRESSES")]
     pub(crate) addresses: Option<String>,
-    /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "MS_COLOR")]
+    /// Colour: `always`, `never`, or `auto`, which is on a terminal that can show it
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_env_values = true,
+        env = "MS_COLOR"
+    )]
     pub(crate) color: Color,
     /// Results and problems only, no progress
     #[arg(short, long, global = true)]
@@ -361,6 +385,18 @@ mod tests {
     }
 
     #[test]
+    fn help_begins_with_what_is_special_and_has_one_length() {
+        let help = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
+        let up = help("ms up --help");
+        assert!(up.contains("\nUsage: ms up [OPTIONS] [FILE|SERVICE]...\n"), "{up}");
+        let at = |text: &str| up.find(text).unwrap_or_else(|| panic!("no {text} in {up}"));
+        assert!(at("--recreate") < at("Options of every command:"));
+        assert!(at("Options of every command:") < at("--file"));
+        assert_eq!(up, help("ms up -h"));
+        assert_eq!(up, help("ms help up"));
+    }
+
+    #[test]
     fn scale_reads_counts() {
         let Command::Scale(scale) = parse("ms scale web=3 worker=0").command else { panic!() };
         assert_eq!(scale.services, [("web".to_owned(), 3), ("worker".to_owned(), 0)]);
@@ -377,7 +413,7 @@ mod tests {
             let error = Cli::try_parse_from(bad.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{bad}");
         }
-        for fine in ["ms --help", "ms up --help", "ms --version"] {
+        for fine in ["ms --help", "ms help", "ms help up", "ms up --help", "ms --version"] {
             assert_eq!(Cli::try_parse_from(fine.split(' ')).unwrap_err().exit_code(), 0, "{fine}");
         }
     }
