@@ -1,17 +1,12 @@
 // The pages in a real Chromium, over the made-up engine: node --test
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { openBrowser } from "./browser.mjs";
+import { accessible, browsing, drawn, open } from "./browser.mjs";
 import { build, start } from "./engine.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const PAGES = ["/", "/services/payments", "/services/catalog", "/services/admin", "/services/nope", "/logs",
   "/logs?service=web&grep=GET&last=900", "/events", "/nowhere"];
-const PATIENCE_MS = 60_000;
 
 let program;
 let engine;
@@ -26,48 +21,6 @@ after(async () => {
   await engine?.stop();
   await empty?.stop();
 });
-
-/** Runs `body` with a fresh browser; fails when a page said an error. */
-async function browsing(options, body, expected = () => false) {
-  const { context, close } = await openBrowser(options);
-  context.setDefaultTimeout(PATIENCE_MS);
-  const errors = [];
-  const note = (text) => { if (!expected(text)) errors.push(text); };
-  context.on("page", (page) => {
-    page.on("console", (message) => { if (message.type() === "error") note(`${page.url()}: ${message.text()}`); });
-    page.on("pageerror", (error) => note(`${page.url()}: ${error.stack}`));
-  });
-  try {
-    await body(context);
-  } finally {
-    await close();
-  }
-  assert.deepEqual(errors, []);
-}
-
-/** Opens a page and waits until it has drawn what the engine said. */
-async function open(context, url) {
-  const page = await context.newPage();
-  await page.goto(url);
-  await drawn(page);
-  return page;
-}
-
-async function drawn(page) {
-  try {
-    await page.waitForSelector(".pulse.live");
-    await page.waitForSelector("main .card:not(.loading)");
-  } catch (error) {
-    throw new Error(`${page.url()} shows: ${await page.innerText("body")}`, { cause: error });
-  }
-}
-
-async function accessible(page) {
-  await page.evaluate(AXE);
-  const { violations } = await page.evaluate((tags) => globalThis.axe.run(document, { runOnly: tags }), WCAG);
-  const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("\n")}`);
-  assert.deepEqual(told, [], page.url());
-}
 
 for (const colorScheme of ["light", "dark"]) {
   test(`every page is accessible and without errors, ${colorScheme}`, async () => {

@@ -3,8 +3,8 @@
 import { execFileSync, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL("../../../../", import.meta.url));
-const target = process.env.CARGO_TARGET_DIR ?? `${root}target`;
+export const root = fileURLToPath(new URL("../../../../", import.meta.url));
+export const target = process.env.CARGO_TARGET_DIR ?? `${root}target`;
 
 /** Builds it, unless `MS_FAKE` names one that is built. */
 export function build() {
