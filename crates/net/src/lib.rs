@@ -10,10 +10,12 @@ mod bind;
 mod drain;
 mod holder;
 mod limit;
+mod local;
 mod session;
 
 pub use bind::{BindError, TcpBind, bind_tcp, bind_unix};
 pub use drain::{Drain, DrainTrigger, drain};
 pub use holder::{Holder, holder_of};
 pub use limit::{ConnectionLimit, ConnectionPermit};
+pub use local::local_addresses;
 pub use session::{Outcome, Session, SessionId};

@@ -34,6 +34,8 @@ const YOUNG: Duration = Duration::from_secs(60);
 const LISTENING_EVERY: u64 = 15;
 /// How long starts and stops under way may take when the engine ends.
 const WORKS_GRACE: Duration = Duration::from_secs(5);
+/// Seconds between two looks at the host's addresses.
+const ADDRESSES_EVERY: u64 = 5;
 /// Bytes of logs kept over all instances.
 const LOG_BYTES_MAX: u64 = 1 << 30;
 /// Pause before records that could not be written are tried again.
@@ -498,7 +500,12 @@ impl Carrier {
                 Done::Other
             });
         }
-        self.own_addresses && self.look_for_listeners()
+        let moved =
+            self.ticks.is_multiple_of(ADDRESSES_EVERY) && self.shared.host_ports.look_again();
+        if moved {
+            self.publish();
+        }
+        (self.own_addresses && self.look_for_listeners()) || moved
     }
 
     /// Looks which ports instances listen on beside those that were declared.
@@ -554,7 +561,8 @@ fn prepare_all(
         for (addr, target) in host_ports.of(service) {
             let port = service.ports.iter().find(|p| p.target == target);
             let place = port.map_or(&service.place, |p| &p.place);
-            wanted.push(published::Wanted { service: name, addr, place });
+            let bound = host_ports.bound_for(addr);
+            wanted.push(published::Wanted { service: name, addr, bound, place });
         }
     }
     published::check(&wanted, ours)?;

@@ -159,8 +159,10 @@ pub(super) fn routes(
         };
         let inside = ports.iter().map(|&p| at(SocketAddr::from((route.address, p)), p, false));
         table.listeners.extend(inside);
-        let outside = published.iter().map(|&(addr, target)| at(addr, target, true));
-        table.listeners.extend(outside);
+        for (addr, target) in published {
+            let bound = host_ports.bound_for(addr).into_iter();
+            table.listeners.extend(bound.map(|addr| at(addr, target, true)));
+        }
         table.services.insert(name.clone(), Arc::new(upstream(definition, route)));
     }
     table.callers = plan.callers.iter().map(|(ip, name)| (IpAddr::V4(*ip), name.clone())).collect();

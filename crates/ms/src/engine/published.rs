@@ -16,12 +16,37 @@ use super::api::lock;
 
 /// Where the host reaches each service. A port that the file leaves open is any free one, kept
 /// for as long as the engine runs.
-#[derive(Default)]
+///
+/// A port that is published everywhere is bound on each of the host's addresses one by one: a
+/// wildcard would take the port from the addresses that instances have of their own.
 pub(super) struct HostPorts {
     chosen: Mutex<BTreeMap<(ServiceName, IpAddr, u16), u16>>,
+    here: Mutex<Vec<IpAddr>>,
 }
 
 impl HostPorts {
+    /// Of this host as it is now.
+    pub(super) fn new() -> HostPorts {
+        HostPorts { chosen: Mutex::default(), here: Mutex::new(net::local_addresses()) }
+    }
+
+    /// Looks again which addresses this host has; true when they changed.
+    pub(super) fn look_again(&self) -> bool {
+        let now = net::local_addresses();
+        std::mem::replace(&mut *lock(&self.here), now.clone()) != now
+    }
+
+    /// The addresses to listen on for one that the file says.
+    pub(super) fn bound_for(&self, addr: SocketAddr) -> Vec<SocketAddr> {
+        if !addr.ip().is_unspecified() {
+            return vec![addr];
+        }
+        // `[::]` takes IPv4 in as well, as it does elsewhere, and 0.0.0.0 takes in `localhost`
+        // however that resolves.
+        let at = |ip: &IpAddr| SocketAddr::new(*ip, addr.port());
+        lock(&self.here).iter().map(at).collect()
+    }
+
     /// Host addresses that lead to a service's TCP ports, with the port that each leads to.
     pub(super) fn of(&self, service: &Service) -> Vec<(SocketAddr, u16)> {
         let tcp = service.ports.iter().filter(|port| port.protocol == PortKind::Tcp);
@@ -52,8 +77,10 @@ impl HostPorts {
 pub(super) struct Wanted<'a> {
     /// The service.
     pub(super) service: &'a ServiceName,
-    /// Where to listen.
+    /// Where to listen, as the file says.
     pub(super) addr: SocketAddr,
+    /// The addresses that this means.
+    pub(super) bound: Vec<SocketAddr>,
     /// Where the file says so.
     pub(super) place: &'a Place,
 }
@@ -71,8 +98,8 @@ pub(super) fn check(wanted: &[Wanted<'_>], ours: &[SocketAddr]) -> Result<(), Pr
             return Err(clash(want, other));
         }
         others.push(want);
-        if !ours.contains(&want.addr) {
-            free(want, ours)?;
+        for addr in want.bound.iter().filter(|addr| !ours.contains(addr)) {
+            free(want, *addr)?;
         }
     }
     Ok(())
@@ -92,22 +119,17 @@ fn clash(want: &Wanted<'_>, other: &Wanted<'_>) -> Problem {
     .with_next(format!("give `{}` another port on the host", want.service))
 }
 
-fn free(want: &Wanted<'_>, ours: &[SocketAddr]) -> Result<(), Problem> {
-    let Err(error) = TcpListener::bind(want.addr) else { return Ok(()) };
+fn free(want: &Wanted<'_>, addr: SocketAddr) -> Result<(), Problem> {
+    let Err(error) = TcpListener::bind(addr) else { return Ok(()) };
     let taken = error.kind() == std::io::ErrorKind::AddrInUse;
-    let holder = net::holder_of(want.addr);
-    let mine = holder.as_ref().is_some_and(|h| h.pid == std::process::id());
-    // Our own listeners on service addresses are no obstacle: sockets of the edge share ports.
-    if taken && mine && ours.iter().any(|o| o.port() == want.addr.port()) {
-        return Ok(());
-    }
+    let holder = net::holder_of(addr);
     let code = if taken { "port-taken" } else { "port-refused" };
     let what = if taken { "is in use" } else { "cannot be listened on" };
     let cause = match holder {
         Some(holder) => format!("{} (pid {}) listens there", holder.program, holder.pid),
         None => error.to_string(),
     };
-    Err(Problem::new(code, format!("cannot publish `{}`: {} {what}", want.service, want.addr))
+    Err(Problem::new(code, format!("cannot publish `{}`: {addr} {what}", want.service))
         .with_place(want.place.clone())
         .with_cause(cause)
         .with_next("stop what holds it, or publish another port of the host in `ports:`"))
@@ -123,7 +145,7 @@ mod tests {
         let place = Place { file: "compose.yaml".into(), line: 3, column: 7 };
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = holder.local_addr().unwrap();
-        let want = |service, addr| Wanted { service, addr, place: &place };
+        let want = |service, addr| Wanted { service, addr, bound: vec![addr], place: &place };
 
         let problem = check(&[want(&a, addr)], &[]).unwrap_err();
         assert_eq!(problem.code, "port-taken");

@@ -73,7 +73,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
         tails: Mutex::default(),
         control: control.clone(),
         changes: watch::channel(0).0,
-        host_ports: super::published::HostPorts::default(),
+        host_ports: super::published::HostPorts::new(),
         requests,
     });
     announce(&shared);

@@ -195,7 +195,8 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
 /// Why the edge does not listen where the service should be reached, if it does not.
 fn refused(shared: &Shared, name: &ServiceName, published: &[(SocketAddr, u16)]) -> Option<String> {
     let status = shared.edge_status.borrow();
-    published.iter().find_map(|(addr, _)| match status.listeners.get(addr) {
+    let mut bound = published.iter().flat_map(|(addr, _)| shared.host_ports.bound_for(*addr));
+    bound.find_map(|addr| match status.listeners.get(&addr) {
         Some(Err(problem)) => Some(format!("`{name}` is not reached at {addr}: {problem}")),
         _ => None,
     })

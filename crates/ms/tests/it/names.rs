@@ -135,3 +135,26 @@ fn a_dockerfile_gives_folder_environment_files_and_command() {
     let skipped = detail["skipped_steps"].to_string();
     assert!(skipped.contains("pip install nothing"), "{skipped}");
 }
+
+#[test]
+fn a_port_published_everywhere_may_be_the_port_that_replicas_listen_on() {
+    if !root() {
+        eprintln!("not run: replicas on one port need root");
+        return;
+    }
+    let port = free_port();
+    let project = Project::new(&format!(
+        "services:
+  web:
+    image: example/web
+    x-mainspring: {{native: true}}
+    command: python3 echo.py
+    environment: {{NAME: web, PORT: {port}}}
+    ports: ['{port}:{port}']
+    deploy: {{replicas: 2}}
+"
+    ));
+    project.ok(&["up", "-d"]);
+    assert_eq!(get_json(port, "/")["name"], "web");
+    assert_eq!(get_json(port, &format!("/call/localhost:{port}"))["name"], "web");
+}
