@@ -76,9 +76,15 @@ fn stop(error: ClientError) -> Stop {
     match error {
         ClientError::Unreachable { socket, source } => {
             let state = socket.parent().unwrap_or(Path::new("."));
+            let cause = match source.kind() {
+                std::io::ErrorKind::NotFound => {
+                    "the app was not started, or was stopped".to_owned()
+                }
+                _ => format!("{}: {source}", socket.display()),
+            };
             let problem =
                 Problem::new("no-engine", format!("no engine answers in `{}`", state.display()))
-                    .with_cause(format!("{}: {source}", socket.display()))
+                    .with_cause(cause)
                     .with_next("ms up -d   |   name another app with --file or --state");
             Stop::new(UNREACHABLE, problem)
         }

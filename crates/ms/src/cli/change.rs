@@ -10,10 +10,11 @@ use super::api::Client;
 use super::args::{Change, Down, Rollback, Scale, Shared, Wait};
 use super::interrupt::Interrupt;
 use super::out::Out;
-use super::progress::{Live, POLL, Wanted, chosen, conclude, summary, wait};
+use super::progress::{Live, POLL, Wanted, chosen, conclude, standing, wait};
 use super::project::{Here, engine_here, state_here};
-use super::settle::Goal;
+use super::settle::{Goal, Verdict};
 use super::stop::{DONE, Outcome, Stop, TIMED_OUT};
+use super::style::{Style, paint};
 
 /// Stops the app and its engine.
 ///
@@ -206,7 +207,8 @@ impl Changing<'_> {
         let wanted = Wanted { names, revision, goal: self.goal, timeout: self.wait.timeout };
         let start = clock.monotonic();
         let (overview, stands) = wait(self.client, &wanted, clock, out).await?;
-        self.say(&overview, names, clock.monotonic() - start, out)?;
+        let took = clock.monotonic() - start;
+        self.say(&overview, names, took, stands == Verdict::Reached, out)?;
         conclude(self.client, &wanted, &overview, stands, None).await
     }
 
@@ -215,6 +217,7 @@ impl Changing<'_> {
         overview: &Overview,
         names: &[String],
         took: Duration,
+        done: bool,
         out: &mut Out,
     ) -> Outcome<()> {
         #[derive(Serialize)]
@@ -226,7 +229,11 @@ impl Changing<'_> {
             let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             out.json(self.schema, &Done { took_ms, services: chosen(overview, names) })?;
         } else if !out.mode.quiet {
-            out.text(&summary(overview, names, Some(("done", took)), out.mode.color))?;
+            out.text(&standing(&chosen(overview, names), out.mode.color))?;
+            if done {
+                let took = format!("done in {}", base::units::show_duration(took));
+                out.progress(&paint(out.mode.color_err, Style::Dim, &took))?;
+            }
         }
         out.flush()
     }

@@ -116,11 +116,18 @@ impl Live {
 
 /// One timestamped line.
 fn transition(service: &ServiceView, at: &str) -> String {
-    let why = match service.why.as_str() {
-        "" => String::new(),
-        why => format!(": {}", clean(why.lines().next().unwrap_or_default(), false)),
+    let why = match why(service) {
+        why if why.is_empty() => why,
+        why => format!(": {why}"),
     };
     format!("{at} {} {}{why}", service.name, service_state(service))
+}
+
+/// Why it is as it is, without the count that stands before it already.
+fn why(service: &ServiceView) -> String {
+    let why = clean(service.why.lines().next().unwrap_or_default(), false);
+    let count = format!("{} of {} healthy: ", service.healthy, service.desired);
+    why.strip_prefix(&count).map(str::to_owned).unwrap_or(why)
 }
 
 /// A line for each service: mark, name, state, how long, why.
@@ -142,7 +149,7 @@ fn block(
         let mark = if done { health_mark(service.health) } else { spinner };
         let state = format!("{:state_width$}", service_state(service));
         let since = if done { String::new() } else { ago(Some(service.since), now) };
-        let why = clean(service.why.lines().next().unwrap_or_default(), false);
+        let why = why(service);
         let line = format!(
             "{} {:name_width$}  {}  {since:>6}  {}",
             paint(color, style, mark),
@@ -294,23 +301,22 @@ pub(crate) async fn conclude(
     Err(Stop::Failed { exit, problems })
 }
 
-/// The final block: each service, where to reach it, the console, and `ready in 0.4 s`.
-pub(crate) fn summary(
-    overview: &Overview,
-    names: &[String],
-    took: Option<(&str, Duration)>,
-    color: bool,
-) -> String {
-    const CONSOLE: &str = "console";
-    let services = chosen(overview, names);
-    let widest = |text: &dyn Fn(&ServiceView) -> usize| {
-        services.iter().map(|s| text(s)).max().unwrap_or_default()
+const CONSOLE: &str = "console";
+
+/// Columns of the names, and of the states, in a block of these services.
+fn block_widths(services: &[&ServiceView]) -> (usize, usize) {
+    let widest = |text: fn(&ServiceView) -> String| {
+        services.iter().map(|s| columns(&text(s))).max().unwrap_or_default()
     };
-    let name_width = widest(&|s| columns(s.name.as_str())).max(CONSOLE.len()) + 2;
-    let state_width = widest(&|s| columns(&service_state(s))).max(20) + 2;
-    let published = |s: &ServiceView| s.published.join(", ");
+    let names = widest(|s| s.name.to_string()).max(CONSOLE.len()) + 2;
+    (names, widest(service_state).max(20) + 2)
+}
+
+/// Each service: how it is, and where to reach it.
+pub(crate) fn standing(services: &[&ServiceView], color: bool) -> String {
+    let (name_width, state_width) = block_widths(services);
     let mut text = String::new();
-    for service in &services {
+    for service in services {
         let style = state_style(health_word(service.health));
         let state = service_state(service);
         let line = format!(
@@ -325,20 +331,33 @@ pub(crate) fn summary(
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    text
+}
+
+fn published(service: &ServiceView) -> String {
+    service.published.join(", ")
+}
+
+/// The final block of a start: each service, the console and, when all went well, `ready in 0.4 s`.
+pub(crate) fn summary(
+    overview: &Overview,
+    names: &[String],
+    took: Option<Duration>,
+    color: bool,
+) -> String {
+    let services = chosen(overview, names);
+    let (name_width, state_width) = block_widths(&services);
+    let widest = services.iter().map(|s| columns(&published(s))).max().unwrap_or_default();
     let url = overview.status.console.as_deref().unwrap_or("off");
-    let url_width = state_width + widest(&|s| columns(&published(s))).max(22);
-    let ready =
-        took.map_or_else(String::new, |(what, took)| format!("{what} in {}", show_duration(took)));
+    let ready = took.map_or_else(String::new, |took| format!("ready in {}", show_duration(took)));
     let line = format!(
         "  {CONSOLE:name_width$}{}{:pad$}{}",
         paint(color, Style::Bold, url),
         "",
         paint(color, Style::Dim, &ready),
-        pad = url_width.saturating_sub(columns(url)),
+        pad = (state_width + widest.max(22)).saturating_sub(columns(url)),
     );
-    text.push_str(line.trim_end());
-    text.push('\n');
-    text
+    format!("{}{}\n", standing(&services, color), line.trim_end())
 }
 
 #[cfg(test)]
@@ -362,7 +381,7 @@ mod tests {
     #[test]
     fn the_final_block_says_where_everything_is() {
         let names = ["arena".to_owned()];
-        let took = Some(("ready", Duration::from_millis(420)));
+        let took = Some(Duration::from_millis(420));
         assert_eq!(
             summary(&two(), &names, took, false),
             "✔ arena    2 of 2 healthy        http://127.0.0.1:8080\n  \
@@ -379,7 +398,7 @@ mod tests {
         let mut overview = two();
         let arena = &mut overview.services[0];
         (arena.health, arena.healthy) = (Health::Starting, 1);
-        arena.why = "arena.2 is being started\nmore".to_owned();
+        arena.why = "1 of 2 healthy: arena.2 is being started\nmore".to_owned();
         let clock = ManualClock::new(UnixNanos(12_000_000_000));
         let services = chosen(&overview, &NAMES.map(str::to_owned));
         assert_eq!(

@@ -49,7 +49,9 @@ pub(crate) fn state(color: bool, word: &str) -> String {
 
 /// How a service is, in a few words: `2 of 2 healthy`, `completed`, `failed, 0 of 2 healthy`.
 pub(crate) fn service_state(service: &ServiceView) -> String {
-    let count = format!("{} of {} healthy", service.healthy, service.desired);
+    // While a release replaces another, instances of both are healthy.
+    let healthy = service.healthy.min(service.desired);
+    let count = format!("{healthy} of {} healthy", service.desired);
     let ended = |state: &str| matches!(state, "stopped" | "failed");
     match service.health {
         Health::Healthy => count,
@@ -120,6 +122,17 @@ pub(crate) fn moment(at: UnixNanos) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_counts_no_more_than_there_shall_be() {
+        let mut service = super::super::testing::service("web");
+        (service.health, service.healthy) = (Health::Updating, 2);
+        assert_eq!(service_state(&service), "updating, 1 of 1 healthy");
+        service.health = Health::Stopped;
+        assert_eq!(service_state(&service), "stopping");
+        service.instances[0].state = "stopped".to_owned();
+        assert_eq!(service_state(&service), "stopped");
+    }
 
     #[test]
     fn figures_are_short_and_never_round_up_to_perfect() {

@@ -53,8 +53,13 @@ pub(crate) async fn run(
     } else {
         run.attached(&services, clock, out).await
     };
-    if started && matches!(outcome, Err(Stop::Interrupted)) {
-        end_without_app(&client, clock).await;
+    if matches!(outcome, Err(Stop::Interrupted)) {
+        if started {
+            end_without_app(&client, clock).await;
+        }
+        if client.answers().await {
+            out.progress("the engine goes on: ms ps shows how far it is, ms down stops it")?;
+        }
     }
     outcome
 }
@@ -180,7 +185,7 @@ impl Start<'_> {
             };
             out.json("ms.up/1", &done)?;
         } else if !out.mode.quiet {
-            let took = ready.then_some(("ready", took));
+            let took = ready.then_some(took);
             out.text(&summary(overview, names, took, out.mode.color))?;
         }
         out.flush()
