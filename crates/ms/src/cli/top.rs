@@ -148,7 +148,10 @@ async fn live(
 /// The text that puts these lines on the screen, without flicker.
 fn draw(lines: &[String], width: usize, height: usize) -> String {
     let mut text = "\x1b[H".to_owned();
-    for (at, line) in lines.iter().take(height).enumerate() {
+    // The last line names the keys, and so stays when others have to go.
+    let (others, last) = lines.split_at(lines.len().saturating_sub(1));
+    let others = others.iter().take(height.saturating_sub(last.len()));
+    for (at, line) in others.chain(last).enumerate() {
         if at > 0 {
             text.push_str("\r\n");
         }
@@ -277,6 +280,8 @@ mod tests {
         assert!(drawn.contains("arcade  engine 0.1.0 for 1 min, 20.0 MiB"), "{drawn}");
         assert!(drawn.contains("✘ jobs: exited with code 3\x1b[K"), "{drawn}");
         assert!(drawn.contains("s sort (by CPU)  q quit"), "{drawn}");
-        assert_eq!(draw(&lines, 60, 3).matches("\r\n").count(), 2);
+        let low = draw(&lines, 60, 3);
+        assert_eq!(low.matches("\r\n").count(), 2);
+        assert!(low.starts_with("\x1b[Harcade") && low.contains("q quit"), "{low}");
     }
 }
