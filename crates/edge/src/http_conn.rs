@@ -15,7 +15,7 @@ use crate::exchange::{Done, Exchange, Failed, Work, may_repeat};
 use crate::http::{Ending, Forwarding, HeadScan, Method, Refusal, Request, request_head};
 use crate::metrics;
 use crate::pump::{Pump, poll_fill};
-use crate::service::{Target, acquire};
+use crate::service::{Chosen, Target, Unavailable, choose, connect_or_hold};
 use crate::socket::Socket;
 use crate::tunnel;
 use crate::worker::{Caller, ConnGuard, LocalListener, Worker};
@@ -100,8 +100,10 @@ impl Client {
     async fn wait(&self) -> Option<Box<Work>> {
         let conn = &self.guard.conn;
         conn.set_deadline(self.worker.now() + self.worker.ticks.idle);
+        // What wakes it is nearly always a request: only the first look is one without a buffer.
+        let mut woken = false;
         poll_fn(|cx| {
-            if self.stream.poll_maybe_readable(cx).is_ready() {
+            if woken || self.stream.poll_maybe_readable(cx).is_ready() {
                 let mut work = self.worker.take_work();
                 match poll_fill(cx, &self.stream, &mut work.down) {
                     Poll::Ready(Some(count)) if count > 0 => return Poll::Ready(Some(work)),
@@ -115,6 +117,7 @@ impl Client {
             if conn.is_leaving() || self.worker.is_draining() || conn.poll_expired(cx).is_ready() {
                 return Poll::Ready(None);
             }
+            woken = true;
             Poll::Pending
         })
         .await
@@ -206,19 +209,22 @@ impl Client {
                 Some(now.saturating_sub(2))
             };
             self.guard.conn.set_deadline(0);
-            let acquired = tokio::select! {
-                biased;
-                acquired = acquire(&self.worker, &self.listener, after) => acquired,
-                () = self.stream.ended() => {
-                    served.status = CLIENT_GONE;
-                    return Next::Abort;
-                }
-            };
-            let target = match acquired {
-                Ok(target) => target,
-                Err(unavailable) => {
-                    let answer = Answer::unavailable(&self.service(), &unavailable);
-                    return self.answer(work, request, upload, served, &answer);
+            let target = match choose(&self.worker, &self.listener, after) {
+                Some(Ok(target)) => target,
+                other => {
+                    let chosen = other.and_then(Result::err);
+                    // Boxed, so that idle connections do not carry the room for it.
+                    match Box::pin(self.connect(chosen)).await {
+                        Some(Ok(target)) => target,
+                        Some(Err(unavailable)) => {
+                            let answer = Answer::unavailable(&self.service(), &unavailable);
+                            return self.answer(work, request, upload, served, &answer);
+                        }
+                        None => {
+                            served.status = CLIENT_GONE;
+                            return Next::Abort;
+                        }
+                    }
                 }
             };
             let caller = self.worker.caller(self.peer.ip(), &mut self.caller);
@@ -235,6 +241,15 @@ impl Client {
                 }
                 Err(failed) => return self.fail(work, request, upload, served, &target, failed),
             }
+        }
+    }
+
+    /// Connects to an endpoint, or waits for one; `None` when the client hung up before.
+    async fn connect(&self, chosen: Option<Chosen>) -> Option<Result<Target, Unavailable>> {
+        tokio::select! {
+            biased;
+            target = connect_or_hold(&self.worker, &self.listener, chosen) => Some(target),
+            () = self.stream.ended() => None,
         }
     }
 

@@ -95,13 +95,16 @@ impl LocalService {
     }
 }
 
-/// An idle connection to the endpoint whose turn it is, idle since `after` at the latest; else
-/// the endpoint, to connect to. Both counted as in flight. Does not wait.
-fn choose(
+/// An endpoint to connect to, counted as in flight.
+pub(crate) type Chosen = (Rc<LocalEndpoint>, LoadGuard);
+
+/// An idle connection to the endpoint whose turn it is, idle since tick `after` at the latest;
+/// else the endpoint, for `connect_or_hold`. `None` wants a new connection. Does not wait.
+pub(crate) fn choose(
     worker: &Worker,
     listener: &LocalListener,
     after: Option<u64>,
-) -> Option<Result<Target, (Rc<LocalEndpoint>, LoadGuard)>> {
+) -> Option<Result<Target, Chosen>> {
     let endpoint = listener.service.borrow().pick(worker.now())?;
     let guard = LoadGuard::new(&endpoint.load, &worker.shared);
     let dialled = endpoint.address.dial(listener.target_port());
@@ -111,27 +114,12 @@ fn choose(
     }
 }
 
-/// A target for one request or connection. `after` is the tick since which a connection may have
-/// been idle at most; `None` wants a new connection.
-pub(crate) async fn acquire(
-    worker: &Worker,
-    listener: &LocalListener,
-    after: Option<u64>,
-) -> Result<Target, Unavailable> {
-    match choose(worker, listener, after) {
-        Some(Ok(target)) => Ok(target),
-        // Boxed, so that idle connections do not carry the room for it.
-        Some(Err(chosen)) => Box::pin(connect_or_hold(worker, listener, Some(chosen))).await,
-        None => Box::pin(connect_or_hold(worker, listener, None)).await,
-    }
-}
-
 /// A target for a session, of the table in force; `None` when there was none in time, which is
 /// counted. From here on it is a session and not in flight: a drain waits while one connects, not
 /// for what follows, so nothing may follow that the table does not have any more.
 pub(crate) async fn acquire_session(worker: &Worker, listener: &LocalListener) -> Option<Target> {
     loop {
-        match acquire(worker, listener, None).await {
+        match connect_or_hold(worker, listener, None).await {
             // The table changed while it was being connected to.
             Ok(target) if target.endpoint.retired.get() => {}
             Ok(mut target) => {
@@ -147,10 +135,11 @@ pub(crate) async fn acquire_session(worker: &Worker, listener: &LocalListener) -
     }
 }
 
-async fn connect_or_hold(
+/// A new connection to the chosen endpoint, or to another one: waits while there is none.
+pub(crate) async fn connect_or_hold(
     worker: &Worker,
     listener: &LocalListener,
-    mut chosen: Option<(Rc<LocalEndpoint>, LoadGuard)>,
+    mut chosen: Option<Chosen>,
 ) -> Result<Target, Unavailable> {
     let mut held: Option<HeldGuard> = None;
     let mut until: Option<Instant> = None;

@@ -149,7 +149,7 @@ fn field(head: &[u8], start: usize) -> Result<Field, Refusal> {
         return Err(Refusal::FieldName);
     }
     let value = &line[colon + 1..];
-    let len = value.iter().position(|&byte| !is_value(byte)).ok_or(Refusal::FieldValue)?;
+    let len = value_len(value).ok_or(Refusal::FieldValue)?;
     if !value[len..].starts_with(b"\r\n") {
         return Err(Refusal::FieldValue);
     }
@@ -166,10 +166,38 @@ fn field(head: &[u8], start: usize) -> Result<Field, Refusal> {
     })
 }
 
+/// How many bytes of a value `bytes` begins with; `None` when they do not end within. Eight at a
+/// time, since values are most of a head.
+fn value_len(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*eight);
+        // A subtraction leaves the high bit of each byte that was too small; what it borrows can
+        // mislead about the bytes after the first of those, which are not looked at.
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+        let others = word ^ (ONES * 0x7f);
+        let is_delete = others.wrapping_sub(ONES) & !others;
+        let ends = (below_space | is_delete) & (ONES * 0x80);
+        if ends == 0 {
+            at += 8;
+            continue;
+        }
+        at += ends.trailing_zeros() as usize / 8;
+        if bytes[at] != b'\t' {
+            return Some(at);
+        }
+        at += 1;
+    }
+    let rest = bytes.get(at..)?;
+    rest.iter().position(|&byte| !is_value(byte)).map(|len| at + len)
+}
+
 /// What the field of this name means. Names in which `_` stands for `-` are read as the other by
 /// gateways that turn fields into variables (CGI, WSGI): those that frame a message are refused.
 fn meaning(name: &[u8]) -> Result<Meaning, Refusal> {
-    let is = |lower: &[u8]| name.eq_ignore_ascii_case(lower);
+    // In a token this bit tells apart the cases of letters and nothing else that is looked for.
+    let is = |lower: &[u8]| name.iter().zip(lower).all(|(&byte, &want)| byte | 0x20 == want);
     let found = match name.len() {
         2 if is(b"te") => Meaning::OneHop,
         4 if is(b"host") => Meaning::Host,
@@ -210,4 +238,49 @@ pub(super) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
         return Err(Refusal::ContentLength);
     }
     Ok(value.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_value_ends_where_a_byte_by_byte_reader_ends_it(
+            bytes in prop::collection::vec(
+                prop_oneof![8 => 0x20u8..0x7f, 1 => any::<u8>(), 1 => Just(b'\t'), 1 => Just(0x7f)],
+                0..64,
+            ),
+        ) {
+            let want = bytes.iter().position(|&byte| !is_value(byte));
+            prop_assert_eq!(value_len(&bytes), want, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_no_others() {
+        let names: [(&[u8], Meaning); 6] = [
+            (b"te", Meaning::OneHop),
+            (b"host", Meaning::Host),
+            (b"connection", Meaning::Connection),
+            (b"content-length", Meaning::ContentLength),
+            (b"http2-settings", Meaning::OneHop),
+            (b"transfer-encoding", Meaning::TransferEncoding),
+        ];
+        for (name, want) in names {
+            assert_eq!(meaning(name), Ok(want));
+            assert_eq!(meaning(&name.to_ascii_uppercase()), Ok(want));
+            for at in 0..name.len() {
+                for byte in (0..=255).filter(|&byte| is_token(byte)) {
+                    let mut other = name.to_vec();
+                    other[at] = byte;
+                    let same = other.eq_ignore_ascii_case(name);
+                    let found = meaning(&other);
+                    assert_eq!(found == Ok(want), same, "{}", other.escape_ascii());
+                }
+            }
+        }
+    }
 }

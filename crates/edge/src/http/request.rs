@@ -226,16 +226,19 @@ impl Request {
 }
 
 fn request_line(line: &[u8]) -> Result<(Span, Span, Version), Refusal> {
-    let space = memchr::memchr(b' ', line).ok_or(Refusal::RequestLine)?;
-    let method = &line[..space];
-    if !(1..=32).contains(&method.len()) || !method.iter().all(|&b| field::is_token(b)) {
+    let space = line.iter().position(|&b| !field::is_token(b)).ok_or(Refusal::RequestLine)?;
+    if !(1..=32).contains(&space) || line[space] != b' ' {
         return Err(Refusal::RequestLine);
     }
-    let second = memchr::memrchr(b' ', line).filter(|&at| at > space + 1);
-    let second = second.ok_or(Refusal::RequestLine)?;
-    if !line[space + 1..second].iter().all(|&b| field::is_target(b)) {
+    let target = &line[space + 1..];
+    let len = target.iter().position(|&b| !field::is_target(b)).ok_or(Refusal::RequestLine)?;
+    if target[len] != b' ' {
         return Err(Refusal::Target);
     }
+    if len == 0 {
+        return Err(Refusal::RequestLine);
+    }
+    let second = space + 1 + len;
     let text = &line[second + 1..];
     let version = Version::of(text).ok_or(if Version::is_foreign(text) {
         Refusal::Version
@@ -281,10 +284,10 @@ fn check_host(host: &[u8]) -> Result<(), Refusal> {
             (!inner.is_empty() && inner.iter().all(six)).then_some(())?;
             (&host[..=end], &host[end + 1..])
         } else {
-            let end = memchr::memchr(b':', host).unwrap_or(host.len());
-            let plain = |b: &u8| field::is_host(*b) && !matches!(b, b'[' | b']');
-            host[..end].iter().all(plain).then_some(())?;
-            (&host[..end], &host[end..])
+            let plain = |b: u8| field::is_host(b) && !matches!(b, b'[' | b']' | b':');
+            let end = host.iter().position(|&b| !plain(b)).unwrap_or(host.len());
+            // What follows is a port, or wrong.
+            host.split_at(end)
         };
         let port_is_good = match port {
             [] => true,
