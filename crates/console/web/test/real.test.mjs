@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { accessible, browsing, drawn, open } from "./browser.mjs";
+import { picture } from "./picture.mjs";
 import { Project, buildMs, freePorts, until } from "./real.mjs";
 
 // `front` asks `back` all the time, answers with what it heard, and prints it.
@@ -224,3 +225,6 @@ test("without a login the console stays on loopback", WHOLE, async () => {
     await exposed.end();
   }
 });
+
+// SHOT=FILE.png takes the README's pictures anew: `SHOT=../../../../docs/console.png npm test`.
+if (process.env.SHOT) test("the example is pictured", WHOLE, () => picture(program, process.env.SHOT));
