@@ -1,6 +1,6 @@
 //! The agent: every instance of this engine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -362,6 +362,18 @@ impl Agent {
         }
         let processes = crate::usage::processes(&self.shared.setting.cgroups, &instance);
         crate::listen::of(instance.address, &processes)
+    }
+
+    /// TCP ports on which instances listen at addresses of their own; one look for all of them.
+    pub fn listening_ports(&self) -> HashMap<InstanceId, BTreeSet<u16>> {
+        let by_address = crate::listen::ports_by_address();
+        let all = self.all();
+        let running = all.values().filter(|instance| !instance.has_ended());
+        let each = running.filter_map(|instance| {
+            let ports = by_address.get(&IpAddr::V4(instance.address?)).cloned();
+            Some((instance.id().clone(), ports.unwrap_or_default()))
+        });
+        each.collect()
     }
 
     fn downgrade(&self) -> Starter {

@@ -1,6 +1,6 @@
 //! On which TCP addresses an instance listens.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -13,13 +13,7 @@ struct Listener {
 
 /// Addresses on which the instance listens: its own address's, and those of its processes.
 pub(crate) fn of(own: Option<Ipv4Addr>, processes: &[u32]) -> Vec<SocketAddr> {
-    let mut all = Vec::new();
-    for (file, parse) in
-        [("/proc/net/tcp", ipv4 as fn(&str) -> Option<IpAddr>), ("/proc/net/tcp6", ipv6)]
-    {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        all.extend(text.lines().skip(1).filter_map(|line| listener(line, parse)));
-    }
+    let all = all();
     // Whoever listens on its own address is known by that; only others need the costly look.
     let (mut found, others): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|l| own.is_some_and(|own| l.address.ip() == IpAddr::V4(own)));
@@ -31,6 +25,27 @@ pub(crate) fn of(own: Option<Ipv4Addr>, processes: &[u32]) -> Vec<SocketAddr> {
     addresses.sort_unstable();
     addresses.dedup();
     addresses
+}
+
+/// Ports by the address that they are listened on, of the whole network namespace.
+pub(crate) fn ports_by_address() -> HashMap<IpAddr, BTreeSet<u16>> {
+    let mut found: HashMap<IpAddr, BTreeSet<u16>> = HashMap::new();
+    for listener in all() {
+        found.entry(listener.address.ip()).or_default().insert(listener.address.port());
+    }
+    found
+}
+
+/// Every listening socket. The kernel walks all of its connections for this: for now and then.
+fn all() -> Vec<Listener> {
+    let mut all = Vec::new();
+    for (file, parse) in
+        [("/proc/net/tcp", ipv4 as fn(&str) -> Option<IpAddr>), ("/proc/net/tcp6", ipv6)]
+    {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        all.extend(text.lines().skip(1).filter_map(|line| listener(line, parse)));
+    }
+    all
 }
 
 fn listener(line: &str, parse: fn(&str) -> Option<IpAddr>) -> Option<Listener> {
@@ -83,6 +98,8 @@ mod tests {
         assert!(six.is_none_or(|six| found.contains(&six.local_addr().unwrap())));
         assert!(of(None, &[]).is_empty());
         let own = of(Some([127, 77, 1, 2].into()), &[]);
-        assert_eq!(own, [four.local_addr().unwrap()]);
+        let four = four.local_addr().unwrap();
+        assert_eq!(own, [four]);
+        assert!(ports_by_address()[&four.ip()].contains(&four.port()));
     }
 }

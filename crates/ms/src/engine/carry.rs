@@ -28,10 +28,10 @@ use super::published::{self, HostPorts};
 
 /// Bits of a table's version below the plan's: listeners change more often than plans.
 const REVISION_BITS: u32 = 24;
-/// Seconds after its start in which an instance's listening ports are looked at every second.
-const YOUNG: Duration = Duration::from_secs(60);
-/// Otherwise every so many seconds.
-const LISTENING_EVERY: u64 = 15;
+/// Ages in seconds of the youngest instance at which all are asked what they listen on.
+const LISTENING_AT: [u64; 9] = [0, 1, 2, 3, 5, 8, 13, 21, 34];
+/// And every so many seconds.
+const LISTENING_EVERY: u64 = 60;
 /// How long starts and stops under way may take when the engine ends.
 const WORKS_GRACE: Duration = Duration::from_secs(5);
 /// Seconds between two looks at the host's addresses.
@@ -508,25 +508,23 @@ impl Carrier {
         (self.own_addresses && self.look_for_listeners()) || moved
     }
 
-    /// Looks which ports instances listen on beside those that were declared.
+    /// Looks which ports instances listen on beside those that were declared. The kernel walks all
+    /// of its connections for this, so it is done often only while something is young.
     fn look_for_listeners(&mut self) -> bool {
         let now = self.shared.clock.now();
-        let mut changed = false;
-        for status in self.agent.instances() {
-            let young = status.started_at.is_none_or(|at| now.since(at) < YOUNG);
-            if status.pid.is_none() || !(young || self.ticks.is_multiple_of(LISTENING_EVERY)) {
-                continue;
-            }
-            let ports = self.agent.listening(&status.id).iter().map(|a| a.port()).collect();
-            if self.listening.get(&status.id) != Some(&ports) {
-                self.listening.insert(status.id, ports);
-                changed = true;
-            }
+        let started = self.agent.instances().into_iter().filter_map(|s| s.started_at);
+        let Some(youngest) = started.map(|at| now.since(at).as_secs()).min() else { return false };
+        let due = LISTENING_AT.contains(&youngest) || self.ticks.is_multiple_of(LISTENING_EVERY);
+        if !due {
+            return false;
         }
-        if changed {
-            self.publish();
+        let listening = self.agent.listening_ports();
+        if listening == self.listening {
+            return false;
         }
-        changed
+        self.listening = listening;
+        self.publish();
+        true
     }
 
     fn ended(&mut self) -> bool {

@@ -158,3 +158,18 @@ fn a_port_published_everywhere_may_be_the_port_that_replicas_listen_on() {
     assert_eq!(get_json(port, "/")["name"], "web");
     assert_eq!(get_json(port, &format!("/call/localhost:{port}"))["name"], "web");
 }
+
+#[test]
+fn a_port_that_the_file_does_not_name_is_found() {
+    if !root() {
+        eprintln!("not run: instances have addresses of their own as root only");
+        return;
+    }
+    let port = free_port();
+    let project = Project::new(&two_services(port).replace("    expose: ['8080']\n", ""));
+    project.ok(&["up", "-d"]);
+    until("the name reaches the port", || {
+        let (code, body) = get(port, "/call/back:8080");
+        (code == 200 && body.contains("back"), body)
+    });
+}
