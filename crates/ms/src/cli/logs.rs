@@ -22,6 +22,8 @@ const NEWEST_MAX: usize = 1000;
 /// How often, and how long apart, a lost engine is looked for.
 const TRIES: u32 = 100;
 const TRY_PAUSE: Duration = Duration::from_millis(100);
+/// How long apart repeats of a line are told.
+const TELL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Shows lines already written and, with `--follow`, those to come.
 pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mut Out) -> Outcome {
@@ -67,6 +69,7 @@ pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mu
     }
     let mut interrupt = Interrupt::listen()?;
     let mut tail = Tail::open(client, query).await?;
+    let mut told = tokio::time::Instant::now();
     loop {
         let lines = tokio::select! {
             lines = tail.next() => lines,
@@ -75,9 +78,11 @@ pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mu
                 out.flush()?;
                 return Err(Stop::Interrupted);
             }
-            () = tokio::time::sleep(Duration::from_secs(1)), if printer.folds() => {
+            // By the last telling and not the last line, since lines may never pause.
+            () = tokio::time::sleep_until(told + TELL_PAUSE), if printer.folds() => {
                 out.text(&printer.end())?;
                 out.flush()?;
+                told = tokio::time::Instant::now();
                 continue;
             }
         };
