@@ -47,6 +47,9 @@ pub(crate) async fn down(
     let start = clock.monotonic();
     client.command(&Command::Down { volumes: down.volumes, exit: true }).await?;
     until_gone(&client, &names, down.wait.timeout, clock, out).await?;
+    if names.is_empty() {
+        return finished(&[], "nothing runs", out);
+    }
     let took = base::units::show_duration(clock.monotonic() - start);
     finished(&names, &format!("stopped {} in {took}", count(names.len(), "service")), out)
 }
