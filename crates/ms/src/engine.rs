@@ -41,6 +41,8 @@ pub(crate) struct EngineOptions {
 /// # Errors
 /// What kept it from starting, for a person.
 pub(crate) fn run(options: EngineOptions) -> Result<(), Problem> {
+    // Sockets, records and logs are for their user alone; shims set their instances' own.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| {
         Problem::new("internal", "the engine's runtime does not start")

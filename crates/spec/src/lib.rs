@@ -38,6 +38,7 @@ pub use emit::to_yaml;
 pub use finding::{Finding, Severity};
 pub use load::{LoadOptions, Loaded, load};
 pub use model::{App, Service};
+pub use signal::signal_number;
 
 /// Where file contents come from.
 pub trait Files {

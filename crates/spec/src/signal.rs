@@ -46,9 +46,29 @@ pub(crate) fn normal(text: &str) -> Option<String> {
     known.map(|(name, _)| format!("SIG{name}"))
 }
 
+/// The number of a signal by the name that a model holds, such as `SIGTERM` or `SIGRTMIN+3`.
+pub fn signal_number(name: &str) -> Option<i32> {
+    /// The first real-time signal that programs may use, by the C libraries of Linux.
+    const RTMIN: i32 = 34;
+    let name = name.strip_prefix("SIG").unwrap_or(name);
+    if let Some(above) = name.strip_prefix("RTMIN+") {
+        return above.parse().ok().filter(|n| (0..=30).contains(n)).map(|n: i32| RTMIN + n);
+    }
+    SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| i32::from(*number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_has_its_number() {
+        for (name, number) in [("SIGTERM", 15), ("SIGABRT", 6), ("SIGRTMIN+1", 35), ("HUP", 1)] {
+            assert_eq!(signal_number(name), Some(number), "{name}");
+        }
+        assert_eq!(signal_number("SIGNONE"), None);
+        assert_eq!(signal_number("SIGRTMIN+31"), None);
+    }
 
     #[test]
     fn signals_by_name_and_number() {

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -166,7 +167,8 @@ fn not_started(state: &Path, from: u64, ended: std::process::ExitStatus) -> Stop
 
 /// Opens the log for appending; also tells where the new part begins.
 fn open_log(state: &Path) -> std::io::Result<(File, u64)> {
-    std::fs::create_dir_all(state)?;
+    // Private when it is made here; a folder that is there already may be one that others use.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
     let path = state.join(LOG);
     if std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
         std::fs::rename(&path, state.join("engine.log.1"))?;

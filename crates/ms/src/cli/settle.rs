@@ -40,7 +40,11 @@ pub(crate) fn verdict(overview: &Overview, names: &[String], revision: u64, goal
     }
     let found: Vec<&ServiceView> = found.into_iter().flatten().collect();
     // What serves is the release before: what was asked for did not come to be.
-    let went_back = |s: &&ServiceView| s.failed_release.is_some() && s.next_release.is_none();
+    let went_back = |s: &&ServiceView| match s.next_release {
+        None => s.failed_release.is_some(),
+        // An update that goes on is called that; one that stands still after a failure is not.
+        Some(_) => matches!(s.health, Health::Degraded | Health::Failed),
+    };
     if goal == Goal::Up && found.iter().any(went_back) {
         return Verdict::Failed;
     }
@@ -71,7 +75,7 @@ pub(crate) fn reached(service: &ServiceView, goal: Goal) -> bool {
 
 /// A failed service that nothing is about to start again, or that was often enough.
 fn hopeless(service: &ServiceView) -> bool {
-    let trying = |state: &str| matches!(state, "pending" | "starting" | "unhealthy");
+    let trying = |state: &str| matches!(state, "pending" | "starting");
     service.restarts >= RESTARTS_MAX || !service.instances.iter().any(|i| trying(&i.state))
 }
 
@@ -151,8 +155,14 @@ mod tests {
         assert_eq!(verdict(&overview, &names, revision, Goal::Up), Verdict::Failed);
         for service in &mut overview.services {
             service.next_release = Some(10);
+            service.health = Health::Updating;
         }
         assert_eq!(verdict(&overview, &names, revision, Goal::Up), Verdict::Pending);
+        for service in &mut overview.services {
+            // Paused.
+            service.health = Health::Degraded;
+        }
+        assert_eq!(verdict(&overview, &names, revision, Goal::Up), Verdict::Failed);
     }
 
     #[test]

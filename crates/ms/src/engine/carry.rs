@@ -287,7 +287,7 @@ impl Carrier {
 
     fn stop(&mut self, id: InstanceId, signal: String, grace: Duration) {
         let agent = self.agent.clone();
-        let signal = convert::signal_number(&signal);
+        let signal = spec::signal_number(&signal).unwrap_or(libc::SIGTERM);
         self.works.spawn(async move {
             let _ = agent.stop(&id, signal, grace).await;
             Done::Other
@@ -356,6 +356,8 @@ impl Carrier {
     fn request(&mut self, request: Request) -> Result<(), Problem> {
         use control::Command as Do;
         let Request { command, reply } = request;
+        let of =
+            |services: &[String], build: fn(Vec<ServiceName>) -> Do| Ok(build(names(services)?));
         let command = match command {
             wire::Command::Up { app, services, recreate } => {
                 self.prepare(app, services, recreate, reply);
@@ -363,7 +365,7 @@ impl Carrier {
             }
             wire::Command::Down { volumes, exit } => {
                 self.ending = Some(Ending::WhenDown { exit, volumes });
-                Do::Down
+                Ok(Do::Down)
             }
             wire::Command::Shutdown { keep_services: true } => {
                 self.ending = Some(Ending::Now);
@@ -372,13 +374,22 @@ impl Carrier {
             }
             wire::Command::Shutdown { keep_services: false } => {
                 self.ending = Some(Ending::WhenDown { exit: true, volumes: false });
-                Do::Down
+                Ok(Do::Down)
             }
-            wire::Command::Stop { services } => Do::Stop { services: names(&services) },
-            wire::Command::Start { services } => Do::Start { services: names(&services) },
-            wire::Command::Restart { services } => Do::Restart { services: names(&services) },
-            wire::Command::Scale { service, replicas } => Do::Scale { service, replicas },
-            wire::Command::Rollback { service, release } => Do::Rollback { service, release },
+            wire::Command::Stop { services } => of(&services, |services| Do::Stop { services }),
+            wire::Command::Start { services } => of(&services, |services| Do::Start { services }),
+            wire::Command::Restart { services } => {
+                of(&services, |services| Do::Restart { services })
+            }
+            wire::Command::Scale { service, replicas } => Ok(Do::Scale { service, replicas }),
+            wire::Command::Rollback { service, release } => Ok(Do::Rollback { service, release }),
+        };
+        let command = match command {
+            Ok(command) => command,
+            Err(problem) => {
+                let _ = reply.send(Err(problem));
+                return Ok(());
+            }
         };
         let answer = self.command(command)?;
         let _ = reply.send(answer);
@@ -421,10 +432,13 @@ impl Carrier {
                 return;
             }
         };
-        if let Err(problem) = self.admit(&app) {
-            let _ = reply.send(Err(problem));
-            return;
-        }
+        let services = match self.admit(&app).and_then(|()| names(&services)) {
+            Ok(services) => services,
+            Err(problem) => {
+                let _ = reply.send(Err(problem));
+                return;
+            }
+        };
         let workshop = Workshop {
             layers_dir: self.shared.state_dir.join("layers"),
             overlay: self.agent.isolation().mode == agent::Mode::Full,
@@ -434,9 +448,9 @@ impl Carrier {
         let shared = self.shared.clone();
         // Copying and hashing files may take a while.
         self.works.spawn_blocking(move || {
-            match prepare_all(&app, &workshop, &shared.host_ports, &ours) {
+            let wanted = with_dependencies(&app, &services);
+            match prepare_all(&app, &wanted, &workshop, &shared.host_ports, &ours) {
                 Ok(prepared) => {
-                    let services = names(&services);
                     let up = UpReady { app, services, recreate, prepared };
                     Done::Up { up: Box::new(up), reply }
                 }
@@ -470,7 +484,26 @@ impl Carrier {
             recreate: up.recreate,
             prepared: up.prepared.into_iter().map(as_json).collect(),
         };
-        self.command(command)
+        let mut answer = self.command(command)?;
+        if let Ok(accepted) = &mut answer
+            && !accepted.changed.is_empty()
+        {
+            accepted.warnings.extend(self.less_isolated());
+        }
+        Ok(answer)
+    }
+
+    /// One line about what instances do without on this machine.
+    fn less_isolated(&self) -> Option<Problem> {
+        let missing = &self.agent.isolation().missing;
+        if missing.is_empty() {
+            return None;
+        }
+        let brief = |line: &String| line.split(':').next().unwrap_or_default().to_owned();
+        let lacks: Vec<String> = missing.iter().map(brief).collect();
+        let what = format!("instances do without {}", lacks.join(", "));
+        let next = "run it as root for all of it; engine.log in the state folder has the reasons";
+        Some(Problem::new("less-isolated", what).with_next(next))
     }
 
     /// Removes layers that no release uses, unless one is being laid out now.
@@ -547,15 +580,32 @@ impl Carrier {
     }
 }
 
+/// These services and what they depend on; every service when none is named.
+fn with_dependencies(app: &spec::App, services: &[ServiceName]) -> BTreeSet<ServiceName> {
+    if services.is_empty() {
+        return app.services.keys().cloned().collect();
+    }
+    let mut all = BTreeSet::new();
+    let mut next = services.to_vec();
+    while let Some(name) = next.pop() {
+        let Some(service) = app.services.get(&name) else { continue };
+        if all.insert(name) {
+            next.extend(service.depends_on.iter().map(|d| d.service.clone()));
+        }
+    }
+    all
+}
+
 fn prepare_all(
     app: &spec::App,
+    names: &BTreeSet<ServiceName>,
     workshop: &Workshop,
     host_ports: &HostPorts,
     ours: &[std::net::SocketAddr],
 ) -> Result<BTreeMap<ServiceName, Prepared>, Problem> {
-    let prepared = prepare::all(app, workshop)?;
+    let prepared = prepare::all(app, names, workshop)?;
     let mut wanted = Vec::new();
-    for (name, service) in &app.services {
+    for (name, service) in app.services.iter().filter(|(name, _)| names.contains(*name)) {
         for (addr, target) in host_ports.of(service) {
             let port = service.ports.iter().find(|p| p.target == target);
             let place = port.map_or(&service.place, |p| &p.place);
@@ -579,8 +629,16 @@ fn failed_start(attempt: u32, at: UnixNanos, error: String) -> Reported {
     }
 }
 
-fn names(names: &[String]) -> Vec<ServiceName> {
-    names.iter().filter_map(|name| name.parse().ok()).collect()
+/// Reads names. One that is none must not become "all of them".
+fn names(names: &[String]) -> Result<Vec<ServiceName>, Problem> {
+    let read = |name: &String| {
+        name.parse().map_err(|e: base::NameError| {
+            Problem::new("service-unknown", format!("no service `{name}`"))
+                .with_cause(e.to_string())
+                .with_next("use one of those that `ms ps` lists")
+        })
+    };
+    names.iter().map(read).collect()
 }
 
 fn signal(kind: tokio::signal::unix::SignalKind) -> Result<tokio::signal::unix::Signal, Problem> {

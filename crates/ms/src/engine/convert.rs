@@ -51,7 +51,9 @@ pub(super) fn process(
     let hostname = definition.hostname.clone().unwrap_or_else(|| record.id.to_string());
     env.entry("HOSTNAME".to_owned()).or_insert_with(|| hostname.clone());
     let ports = match port_env {
-        Some(port) => vec![port],
+        // A service that names no port is not waited for at one.
+        Some(port) if !prepared.ports.is_empty() => vec![port],
+        Some(_) => Vec::new(),
         None => prepared.ports.iter().copied().collect(),
     };
     ProcessSpec {
@@ -245,16 +247,27 @@ pub(super) fn under_way(status: &edge::EdgeStatus, id: &InstanceId) -> u32 {
     of(&status.inflight).saturating_add(of(&status.sessions))
 }
 
-/// A signal's number by its name; SIGTERM for a name that this machine lacks.
-pub(super) fn signal_number(name: &str) -> i32 {
-    match name.trim_start_matches("SIG") {
-        "HUP" => libc::SIGHUP,
-        "INT" => libc::SIGINT,
-        "QUIT" => libc::SIGQUIT,
-        "KILL" => libc::SIGKILL,
-        "USR1" => libc::SIGUSR1,
-        "USR2" => libc::SIGUSR2,
-        "WINCH" => libc::SIGWINCH,
-        _ => libc::SIGTERM,
+/// Why a program found its port taken: without addresses of their own all instances share the
+/// host's, and the ports that services are called at are the edge's.
+pub(super) fn clash(state: &State, service: &base::ServiceName) -> Option<String> {
+    let taken =
+        |line: &String| line.contains("ddress already in use") || line.contains("EADDRINUSE");
+    let mut exits = state.instances_of(service).filter_map(|i| i.last_exit.as_ref());
+    if !exits.any(|exit| exit.last_lines.iter().any(taken)) {
+        return None;
     }
+    let ports = |name: &base::ServiceName| {
+        state.goal(name).map(|release| prepared(release).ports).unwrap_or_default()
+    };
+    let mine = ports(service);
+    let shares = |name: &&base::ServiceName| ports(name).intersection(&mine).next().is_some();
+    let names: Vec<String> =
+        state.services.keys().filter(shares).map(|name| format!("`{name}`")).collect();
+    let mine: Vec<String> = mine.iter().map(u16::to_string).collect();
+    Some(format!(
+        "without root a service must listen on $PORT: {} is where {} {} called",
+        mine.join(", "),
+        names.join(" and "),
+        if names.len() == 1 { "is" } else { "are" }
+    ))
 }

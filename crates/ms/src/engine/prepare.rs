@@ -46,16 +46,17 @@ pub(super) struct Workshop {
     pub(super) overlay: bool,
 }
 
-/// Prepares every service of an app.
+/// Prepares these services of an app.
 ///
 /// # Errors
 /// The first service that cannot be prepared, and why. Nothing has changed then.
 pub(super) fn all(
     app: &App,
+    names: &BTreeSet<ServiceName>,
     workshop: &Workshop,
 ) -> Result<BTreeMap<ServiceName, Prepared>, Problem> {
     let mut prepared = BTreeMap::new();
-    for (name, service) in &app.services {
+    for (name, service) in app.services.iter().filter(|(name, _)| names.contains(*name)) {
         let one = one(app, service, workshop)?;
         prepared.insert(name.clone(), one);
     }

@@ -158,7 +158,7 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
             (Health::Healthy, Some(_)) => Health::Degraded,
             (health, _) => health,
         },
-        why: refused.unwrap_or(seen.why),
+        why: why(shared, state, name, refused.unwrap_or(seen.why)),
         source: goal.map(|release| source(release)).unwrap_or_default(),
         address: record.map(|r| r.address.to_string()).unwrap_or_default(),
         ports: prepared
@@ -189,6 +189,15 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
         restarts: seen.restarts,
         since: seen.since,
         instances,
+    }
+}
+
+/// The sentence, and below it what a person could not know.
+fn why(shared: &Shared, state: &State, name: &ServiceName, why: String) -> String {
+    let shared_ports = shared.agent.isolation().addressing == agent::Addressing::Port;
+    match convert::clash(state, name) {
+        Some(clash) if shared_ports && !why.is_empty() => format!("{why}\n{clash}"),
+        _ => why,
     }
 }
 

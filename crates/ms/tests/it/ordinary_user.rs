@@ -1,6 +1,6 @@
 //! Without root it works, with less isolation, and says so.
 
-use crate::harness::{Project, free_port, get_json, root};
+use crate::harness::{Project, free_port, get_json, root, until};
 
 /// The user `nobody`.
 const NOBODY: u32 = 65_534;
@@ -33,7 +33,10 @@ fn replicas_take_the_port_they_are_given() {
         true => Project::as_user(&compose(port), NOBODY),
         false => Project::new(&compose(port)),
     };
-    project.ok(&["up", "-d"]);
+    let out = project.ms(&["up", "-d"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{said}");
+    assert!(said.contains("less-isolated"), "says what is missing: {said}");
     assert_eq!(get_json(port, "/")["name"], "front");
     let mut instances = std::collections::BTreeSet::new();
     for _ in 0..10 {
@@ -43,4 +46,33 @@ fn replicas_take_the_port_they_are_given() {
     let isolation = project.api("/api/status")["isolation"].clone();
     assert_ne!(isolation["mode"], "full");
     assert!(!isolation["missing"].as_array().unwrap().is_empty(), "says what is missing");
+}
+
+#[test]
+fn a_clash_of_ports_is_told_with_both_names() {
+    let compose = "services:
+  one: &fixed
+    image: example/one
+    x-mainspring: {native: true}
+    command: python3 -m http.server 18085
+    expose: ['18085']
+  two:
+    <<: *fixed
+  worker:
+    image: example/worker
+    x-mainspring: {native: true}
+    command: sleep 1000
+";
+    let project = match root() {
+        true => Project::as_user(compose, NOBODY),
+        false => Project::new(compose),
+    };
+    let out = project.ms(&["up", "-d"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("$PORT") && said.contains("`one` and `two`"), "{said}");
+    until("a service without a port is healthy without one", || {
+        let worker = project.api("/api/services/worker")["service"]["health"].clone();
+        (worker == "healthy", worker)
+    });
 }
