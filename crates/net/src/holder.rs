@@ -60,7 +60,7 @@ fn listener_inode(line: &str, addr: SocketAddr) -> Option<u64> {
 }
 
 /// `0100007F:1F90`: each word of four bytes in the host's order, the port in network order.
-fn parse_address(text: &str) -> Option<SocketAddr> {
+pub(crate) fn parse_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |at: usize| {
         let word = ip.get(at * 8..at * 8 + 8)?;

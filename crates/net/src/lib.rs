@@ -4,13 +4,14 @@
 //!
 //! Vocabulary: [`bind_tcp`] and [`bind_unix`] make listeners or say who is in the way,
 //! [`Session`] accounts for one accepted connection, [`ConnectionLimit`] bounds how many there
-//! are, [`drain`] ends them in good order.
+//! are, [`drain`] ends them in good order; [`peer_uid`] tells whose process is at the other end.
 
 mod bind;
 mod drain;
 mod holder;
 mod limit;
 mod local;
+mod peer;
 mod session;
 
 pub use bind::{BindError, TcpBind, bind_tcp, bind_unix};
@@ -18,4 +19,5 @@ pub use drain::{Drain, DrainTrigger, drain};
 pub use holder::{Holder, holder_of};
 pub use limit::{ConnectionLimit, ConnectionPermit};
 pub use local::local_addresses;
+pub use peer::{own_uid, peer_uid};
 pub use session::{Outcome, Session, SessionId};
