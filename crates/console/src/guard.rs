@@ -1,4 +1,4 @@
-//! Who may ask over TCP: checks of `Host`, `Origin`, content type and credentials.
+//! Who may ask over TCP: checks of `Host`, `Origin`, content type, credentials and user.
 //!
 //! Not here: Unix sockets. Whoever may open the socket file is trusted.
 //!
@@ -7,14 +7,46 @@
 //! `Host` check stops; changing something is stopped by the `Origin` check and by asking for
 //! JSON, which no plain form sends. The port in `Host` is free for loopback names, so that a
 //! forwarded port works; an origin must still match it exactly.
+//!
+//! Every user of the host reaches loopback too, and whoever commands an engine runs programs as
+//! its user. So without a login only processes of that user (or root) may change something.
 
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use base::Problem;
 use http::{HeaderMap, Method, header};
 use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
 
-use crate::config::{ConsoleConfig, Credentials};
+use crate::config::{ConsoleConfig, Credentials, LOGIN};
+
+/// The other end of a TCP connection; a second handle of the connection's own socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer(Arc<std::net::TcpStream>);
+
+impl Peer {
+    pub(crate) fn of(stream: &TcpStream) -> io::Result<Peer> {
+        Ok(Peer(Arc::new(stream.as_fd().try_clone_to_owned()?.into())))
+    }
+
+    /// Refuses everybody but root and the engine's own user, also when nobody can tell who it is.
+    pub(crate) async fn check_own(self) -> Result<(), Problem> {
+        // At most one look for each connection; these are bounded.
+        let look = tokio::task::spawn_blocking(move || net::peer_uid(&self.0));
+        let own = net::own_uid();
+        let cause = match look.await.ok().flatten() {
+            Some(uid) if uid == 0 || uid == own => return Ok(()),
+            Some(uid) => format!("the request came from a process of uid {uid}"),
+            None => "which user's process sent the request cannot be told".to_owned(),
+        };
+        let whose = format!("only root and the engine's own user, uid {own}, command it over TCP");
+        let next = format!("use `ms` as that user, or set {LOGIN} for the engine and log in");
+        Err(Problem::new("not-your-engine", whose).with_cause(cause).with_next(next))
+    }
+}
 
 /// Refuses what must not be answered over TCP.
 pub(crate) fn check_tcp(

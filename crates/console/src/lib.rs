@@ -3,7 +3,7 @@
 //! Not here: what the engine does. The console asks an [`Engine`], which the binary implements,
 //! and shows what it answers.
 //!
-//! Vocabulary: [`serve`] answers on TCP (guarded: `Host`, `Origin`, credentials) and on Unix
+//! Vocabulary: [`serve`] answers on TCP (guarded: `Host`, `Origin`, credentials or user) and on Unix
 //! sockets (trusted: whoever may open the socket may command); [`client`] is the other end, for
 //! the command line; [`wire`] is what travels between them.
 //!

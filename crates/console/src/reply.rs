@@ -43,7 +43,7 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Reply {
 pub(crate) fn problem(problem: &Problem) -> Reply {
     let status = match problem.code.as_str() {
         "login-needed" => StatusCode::UNAUTHORIZED,
-        "not-allowed" => StatusCode::FORBIDDEN,
+        "not-allowed" | "not-your-engine" => StatusCode::FORBIDDEN,
         "not-found" => StatusCode::NOT_FOUND,
         "wrong-method" => StatusCode::METHOD_NOT_ALLOWED,
         "too-slow" => StatusCode::REQUEST_TIMEOUT,

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{BODY_BYTES_MAX, COMMANDS_MAX, ConsoleConfig, STREAMS_MAX};
 use crate::engine::Engine;
+use crate::guard::Peer;
 use crate::query::{self, Query};
 use crate::reply::{self, Reply};
 use crate::wire::{Accepted, ChartQuery, Command};
@@ -80,12 +81,12 @@ impl Shared {
 }
 
 /// Where a request came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Trust {
     /// A Unix socket: trusted.
     Socket,
     /// TCP: checked.
-    Network,
+    Network(Peer),
 }
 
 #[derive(Clone, Copy)]
@@ -142,8 +143,11 @@ async fn try_answer(
     if path == "/healthz" && request.method().is_safe() {
         return Ok(reply::bytes(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into()));
     }
-    if trust == Trust::Network {
+    if let Trust::Network(peer) = trust {
         guard::check_tcp(&shared.config, request.method(), request.headers())?;
+        if shared.config.credentials.is_none() && !request.method().is_safe() {
+            peer.check_own().await?;
+        }
     }
     let method = match request.method() {
         &Method::HEAD => &Method::GET,

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{ConsoleConfig, HEAD_BYTES_MAX, TCP_CONNECTIONS_MAX, UNIX_CONNECTIONS_MAX};
 use crate::engine::Engine;
+use crate::guard::Peer;
 use crate::routes::{self, Shared, Trust};
 use crate::stream::stopped;
 
@@ -87,7 +88,7 @@ enum Listener {
 }
 
 enum Accepted {
-    Tcp(TcpStream),
+    Tcp(TcpStream, Peer),
     Unix(UnixStream),
 }
 
@@ -98,7 +99,8 @@ impl Listener {
                 let (stream, _) = listener.accept().await?;
                 // Live messages are small and must not wait for one another.
                 stream.set_nodelay(true)?;
-                Ok(Accepted::Tcp(stream))
+                let peer = Peer::of(&stream)?;
+                Ok(Accepted::Tcp(stream, peer))
             }
             Listener::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
         }
@@ -125,9 +127,9 @@ async fn accept(listener: Listener, shared: Arc<Shared>) {
         };
         let shared = shared.clone();
         match accepted {
-            Ok(Accepted::Tcp(stream)) => {
+            Ok(Accepted::Tcp(stream, peer)) => {
                 connections.spawn(async move {
-                    connection(stream, Trust::Network, shared).await;
+                    connection(stream, Trust::Network(peer), shared).await;
                     drop(place);
                 });
             }
@@ -150,7 +152,7 @@ where
 {
     let mut shutdown = shared.shutdown.clone();
     let service = service_fn(move |request| {
-        let shared = shared.clone();
+        let (shared, trust) = (shared.clone(), trust.clone());
         async move { Ok::<_, Infallible>(routes::answer(shared, trust, request).await) }
     });
     let connection = http1::Builder::new()

@@ -9,6 +9,7 @@ mod model;
 mod slow;
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,27 @@ impl Console {
              content-length: {length}\r\n{headers}\r\n{body}"
         ))
         .await
+    }
+
+    /// As `post` with JSON, from a process of another user.
+    async fn post_as_nobody(&self, body: &str, headers: &str) -> String {
+        self.as_nobody("POST /api/commands", body, headers).await
+    }
+
+    /// Sends a request from a shell of another user, and reads until the server closes.
+    async fn as_nobody(&self, line: &str, body: &str, headers: &str) -> String {
+        let (host, length) = (self.address, body.len());
+        let request = format!(
+            "{line} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+        );
+        let port = host.port();
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf %s \"$1\" >&3; cat <&3");
+        let mut shell = std::process::Command::new("bash");
+        shell.args(["-c", &script, "bash", &request]).current_dir("/").uid(65534).gid(65534);
+        let output = tokio::task::spawn_blocking(move || shell.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
@@ -242,6 +264,29 @@ async fn strangers_are_refused_over_tcp() {
     assert_eq!(console.client.service("web").await.unwrap().service.health, Health::Healthy);
     let own = format!("{json}origin: http://{}\r\n", console.address);
     assert_eq!(status(&console.post(stop, &own).await), 200);
+    assert_eq!(console.client.service("web").await.unwrap().service.health, Health::Stopped);
+}
+
+/// Needs root, to be somebody else.
+#[tokio::test]
+async fn another_user_of_the_host_reads_but_does_not_command() {
+    if net::own_uid() != 0 {
+        return;
+    }
+    let console = start(ConsoleConfig::default()).await;
+    let stop = r#"{"command":"stop","services":["web"]}"#;
+    let refused = console.post_as_nobody(stop, "").await;
+    assert_eq!(status(&refused), 403, "{refused}");
+    assert!(refused.contains("not-your-engine") && refused.contains("uid 65534"), "{refused}");
+    let read = console.as_nobody("GET /api/status", "", "").await;
+    assert_eq!(status(&read), 200, "{read}");
+    assert_eq!(console.client.service("web").await.unwrap().service.health, Health::Healthy);
+
+    let credentials = Some(Credentials { user: "ada".into(), secret: "s3cret".into() });
+    let console = start(ConsoleConfig { credentials, ..ConsoleConfig::default() }).await;
+    assert_eq!(status(&console.post_as_nobody(stop, "").await), 401);
+    let login = "authorization: Bearer s3cret\r\n";
+    assert_eq!(status(&console.post_as_nobody(stop, login).await), 200, "the login decides");
     assert_eq!(console.client.service("web").await.unwrap().service.health, Health::Stopped);
 }
 

@@ -101,7 +101,7 @@ fn stop(error: ClientError) -> Stop {
 /// The exit code of what the engine refused.
 fn exit_of(code: &str) -> i32 {
     match code {
-        "login-needed" | "not-allowed" => FORBIDDEN,
+        "login-needed" | "not-allowed" | "not-your-engine" => FORBIDDEN,
         code if code.starts_with("bad-") || code.starts_with("unknown-") => USAGE,
         _ => FAILED,
     }
