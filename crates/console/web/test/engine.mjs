@@ -22,7 +22,8 @@ export async function start(program, { port = 0, environment = {} } = {}) {
     let said = "";
     child.stderr.on("data", (data) => {
       said += data;
-      const line = /http:\/\/\S+/.exec(said);
+      // A whole word: what is read may end in the middle of one.
+      const line = /http:\/\/\S+(?=\s)/.exec(said);
       if (line) resolve(line[0]);
     });
     child.once("exit", (code) => reject(new Error(`the fake engine ended with ${code}: ${said}`)));
