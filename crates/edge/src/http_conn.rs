@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use crate::answer::{self, Answer};
 use crate::buffer::Buffer;
@@ -135,16 +136,23 @@ impl Client {
         if let Err(refusal) = upload.begin(&mut work.down) {
             return self.refuse(request.method, refusal);
         }
-        let mut served = Served { status: 0, received: 0, sent: 0, stats: None };
+        let mut served = Served {
+            method: request.method,
+            started,
+            status: 0,
+            received: 0,
+            sent: 0,
+            stats: None,
+            counted: false,
+        };
         let next = self.forward(work, &request, &mut upload, &mut served).await;
         if served.status != 0 {
             let caller = self.worker.caller(self.peer.ip(), &mut self.caller);
             let stats = served
                 .stats
+                .take()
                 .unwrap_or_else(|| self.listener.service.borrow().stats(caller, &self.worker));
-            let took = self.worker.shared.config.clock.monotonic().saturating_sub(started);
-            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            stats.request(request.method, served.status, micros);
+            served.count(&stats, self.worker.shared.config.clock.monotonic());
             stats.bytes(served.received, served.sent);
         }
         next
@@ -286,6 +294,9 @@ impl Client {
         match done.ending {
             Ending::Upgrade => {
                 target.guard.become_session();
+                if let Some(stats) = served.stats.clone() {
+                    served.count(&stats, self.worker.shared.config.clock.monotonic());
+                }
                 self.guard.conn.set_deadline(0);
                 let (down, up) = (std::mem::take(&mut work.down), std::mem::take(&mut work.up));
                 let worker = &self.worker;
@@ -392,8 +403,23 @@ impl Client {
 
 /// What is counted of a request.
 struct Served {
+    method: Method,
+    started: Duration,
     status: u16,
     received: u64,
     sent: u64,
     stats: Option<Rc<metrics::CallStats>>,
+    counted: bool,
+}
+
+impl Served {
+    /// Counts the request once: when it is answered, or when its connection becomes a tunnel,
+    /// whose length says nothing about how long the answer took.
+    fn count(&mut self, stats: &metrics::CallStats, now: Duration) {
+        if !std::mem::replace(&mut self.counted, true) {
+            let took = now.saturating_sub(self.started);
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            stats.request(self.method, self.status, micros);
+        }
+    }
 }

@@ -163,6 +163,8 @@ fn an_upgraded_connection_is_a_tunnel_with_half_close() {
     );
     assert_eq!(client.exactly(5), "hello");
     assert_eq!(rig.edge.as_ref().unwrap().sessions(&crate::rig::instance(1)), 1);
+    // Counted when it is answered, not when the tunnel ends.
+    rig.wait_count("ms_edge_requests_total", &[("code_class", "1xx")], 1);
     client.send("two");
     client.end();
     assert_eq!(client.rest(), "you said one two");
