@@ -4,7 +4,10 @@
 //! - a bind to any address or to localhost becomes a bind to the instance's own address, so that
 //!   all replicas may listen on one port. Any address with port 0 is left alone: that is how
 //!   clients bind;
-//! - a connection to localhost goes to the own address: localhost is the instance;
+//! - a connection to localhost goes to the own address: localhost is the instance, so what listens
+//!   on the host's loopback alone is out of reach. Localhost is all of 127.0.0.0/8 outside the
+//!   pool, and the address zero, by which the kernel means localhost. Only the machine's resolver
+//!   is the host's, as it is over UDP;
 //! - a connection to the pool of service addresses comes from the own address, so that the edge
 //!   knows who calls. Where it goes is not changed.
 //!
@@ -12,7 +15,7 @@
 //! an IPv4 socket as a rule (nginx and redis open both), so it gets any free port instead: it
 //! clashes with nobody, and its twin is found. A bind cannot ask for that option, so a fifth
 //! program marks sockets that set it, in their priority, which means nothing on loopback. Not
-//! covered: UDP.
+//! covered: UDP, and listeners of the host on any address, which are found at every address.
 //!
 //! The programs stay attached until the cgroup is removed; nobody needs to stay alive.
 
@@ -87,6 +90,9 @@ fn word(address: Ipv4Addr) -> i32 {
 /// The third word of every IPv4 address inside IPv6.
 const MAPPED: i32 = i32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
+/// Where systemd-resolved answers.
+const RESOLVER: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 53), 53);
+
 /// The last word of `::1`.
 const ONE: i32 = i32::from_ne_bytes([0, 0, 0, 1]);
 
@@ -100,8 +106,8 @@ fn program(hook: Hook, own: Ipv4Addr, pool: Ipv4Cidr) -> Vec<u8> {
     }
     match hook {
         Hook::SetOption => set_option(&mut a, out),
-        Hook::Bind4 => bind4(&mut a, own, out),
-        Hook::Bind6 => bind6(&mut a, own, out),
+        Hook::Bind4 => bind4(&mut a, own, pool, out),
+        Hook::Bind6 => bind6(&mut a, own, pool, out),
         Hook::Connect4 => connect4(&mut a, own, pool, out),
         Hook::Connect6 => connect6(&mut a, own, pool, out),
     }
@@ -112,10 +118,10 @@ fn program(hook: Hook, own: Ipv4Addr, pool: Ipv4Cidr) -> Vec<u8> {
     a.finish()
 }
 
-fn bind4(a: &mut Assembler, own: Ipv4Addr, out: Label) {
+fn bind4(a: &mut Assembler, own: Ipv4Addr, pool: Ipv4Cidr, out: Label) {
     let replace = a.label();
     a.load(R2, R6, IP4);
-    a.jump_if(R2, word(Ipv4Addr::LOCALHOST), replace);
+    sort(a, pool, replace, out);
     a.jump_unless(R2, 0, out);
     a.load(R3, R6, PORT);
     a.jump_if(R3, 0, out);
@@ -124,7 +130,7 @@ fn bind4(a: &mut Assembler, own: Ipv4Addr, out: Label) {
     a.store(R6, IP4, R2);
 }
 
-fn bind6(a: &mut Assembler, own: Ipv4Addr, out: Label) {
+fn bind6(a: &mut Assembler, own: Ipv4Addr, pool: Ipv4Cidr, out: Label) {
     let (replace, mapped, any) = (a.label(), a.label(), a.label());
     zero_half(a, out);
     a.load(R2, R6, IP6 + 12);
@@ -134,7 +140,7 @@ fn bind6(a: &mut Assembler, own: Ipv4Addr, out: Label) {
     a.jump_if(R2, ONE, replace);
     a.jump(any);
     a.place(mapped);
-    a.jump_if(R2, word(Ipv4Addr::LOCALHOST), replace);
+    sort(a, pool, replace, out);
     a.place(any);
     a.jump_unless(R2, 0, out);
     a.load(R3, R6, PORT);
@@ -152,14 +158,16 @@ fn bind6(a: &mut Assembler, own: Ipv4Addr, out: Label) {
 }
 
 fn connect4(a: &mut Assembler, own: Ipv4Addr, pool: Ipv4Cidr, out: Label) {
-    let other = a.label();
+    let (replace, in_pool) = (a.label(), a.label());
     a.load(R2, R6, IP4);
-    a.jump_unless(R2, word(Ipv4Addr::LOCALHOST), other);
+    leave_resolver(a, out);
+    sort(a, pool, replace, in_pool);
+    a.jump_unless(R2, 0, out);
+    a.place(replace);
     a.set(R2, word(own));
     a.store(R6, IP4, R2);
     a.jump(out);
-    a.place(other);
-    unless_in(a, pool, out);
+    a.place(in_pool);
     // struct sockaddr_in
     a.store_number(STACK, -16, family(libc::AF_INET));
     a.store_number(STACK, -12, word(own));
@@ -169,19 +177,23 @@ fn connect4(a: &mut Assembler, own: Ipv4Addr, pool: Ipv4Cidr, out: Label) {
 }
 
 fn connect6(a: &mut Assembler, own: Ipv4Addr, pool: Ipv4Cidr, out: Label) {
-    let (replace, mapped) = (a.label(), a.label());
+    let (replace, mapped, in_pool) = (a.label(), a.label(), a.label());
     zero_half(a, out);
     a.load(R2, R6, IP6 + 12);
     a.load(R3, R6, IP6 + 8);
     a.jump_if(R3, MAPPED, mapped);
     a.jump_unless(R3, 0, out);
-    a.jump_unless(R2, ONE, out);
+    a.jump_if(R2, ONE, replace);
+    a.jump_unless(R2, 0, out);
     a.place(replace);
     store_mapped(a, own);
     a.jump(out);
     a.place(mapped);
-    a.jump_if(R2, word(Ipv4Addr::LOCALHOST), replace);
-    unless_in(a, pool, out);
+    leave_resolver(a, out);
+    sort(a, pool, replace, in_pool);
+    a.jump_if(R2, 0, replace);
+    a.jump(out);
+    a.place(in_pool);
     // struct sockaddr_in6
     a.store_number(STACK, -28, family(libc::AF_INET6));
     a.store_number(STACK, -24, 0);
@@ -232,10 +244,24 @@ fn store_mapped(a: &mut Assembler, own: Ipv4Addr) {
     a.store(R6, IP6 + 12, R2);
 }
 
-/// Goes out unless R2 is in the pool.
-fn unless_in(a: &mut Assembler, pool: Ipv4Cidr, out: Label) {
-    a.and(R2, word(Ipv4Addr::from_bits(pool.mask())));
-    a.jump_unless(R2, word(pool.base()), out);
+/// Goes to one of these when R2 is localhost or in the pool. Changes R3.
+fn sort(a: &mut Assembler, pool: Ipv4Cidr, local: Label, in_pool: Label) {
+    a.jump_if(R2, word(Ipv4Addr::LOCALHOST), local);
+    a.copy(R3, R2);
+    a.and(R3, word(Ipv4Addr::from_bits(pool.mask())));
+    a.jump_if(R3, word(pool.base()), in_pool);
+    a.copy(R3, R2);
+    a.and(R3, word(Ipv4Addr::new(255, 0, 0, 0)));
+    a.jump_if(R3, word(Ipv4Addr::new(127, 0, 0, 0)), local);
+}
+
+/// Goes out when a connection to R2 is one to the machine's resolver. Changes R3.
+fn leave_resolver(a: &mut Assembler, out: Label) {
+    let other = a.label();
+    a.jump_unless(R2, word(RESOLVER.0), other);
+    a.load(R3, R6, PORT);
+    a.jump_if(R3, i32::from(RESOLVER.1.to_be()), out);
+    a.place(other);
 }
 
 /// The first word of a socket address with port 0.

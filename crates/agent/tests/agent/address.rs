@@ -13,6 +13,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "replicas_share_a_port", modes: FULL, body: replicas_share_a_port },
         Test { name: "runtimes_share_a_port", modes: FULL, body: runtimes_share_a_port },
         Test { name: "the_callee_sees_who_calls", modes: FULL, body: the_callee_sees_who_calls },
+        Test { name: "the_hosts_loopback_is_out_of_reach", modes: FULL, body: hosts_loopback },
+        Test { name: "localhost_is_the_instance", modes: FULL, body: localhost_is_the_instance },
     ]
 }
 
@@ -184,21 +186,89 @@ fn the_callee_sees_who_calls(mode: Mode) {
             return;
         }
         let edge = TcpListener::bind("127.64.77.5:0").unwrap();
-        let outside = TcpListener::bind("127.66.77.5:0").unwrap();
         let from = |listener: &TcpListener| listener.accept().unwrap().1.ip();
         // Plain IPv4, and IPv4 inside an IPv6 socket, as Java does.
         for prefix in ["", "::ffff:"] {
-            let call = |listener: &TcpListener| {
-                let to = listener.local_addr().unwrap();
-                format!("socket.create_connection(('{prefix}{}', {}))", to.ip(), to.port())
-            };
-            let script = format!("import socket; {}; {}", call(&edge), call(&outside));
+            let to = edge.local_addr().unwrap();
+            let call = format!("socket.create_connection(('{prefix}{}', {}))", to.ip(), to.port());
+            let script = format!("import socket; {call}");
             let mut caller = spec("caller.1", &["/usr/bin/python3", "-c", &script]);
             caller.address = Some(OWN[1]);
             let exit = house.run(caller).await;
             assert!(exit.success(), "{:?}", exit.last_lines);
             assert_eq!(from(&edge), OWN[1]);
-            assert_eq!(from(&outside), Ipv4Addr::LOCALHOST);
+        }
+    });
+}
+
+/// Names of localhost; the kernel takes zero for it.
+const LOCAL: [&str; 12] = [
+    "0.0.0.0",
+    "127.0.0.1",
+    "127.0.0.2",
+    "127.0.1.1",
+    "127.66.77.5",
+    "127.255.255.254",
+    "::",
+    "::1",
+    "::ffff:0.0.0.0",
+    "::ffff:127.0.0.1",
+    "::ffff:127.0.0.2",
+    "::ffff:127.66.77.5",
+];
+
+/// Connects to each of the addresses in its arguments, and says to what it got.
+const CALL_EACH: &str = "
+import socket, sys
+for host in sys.argv[2:]:
+    try:
+        socket.create_connection((host, int(sys.argv[1])), 20)
+        print(host, 'reached', flush=True)
+    except OSError as e:
+        print(host, type(e).__name__, flush=True)
+";
+
+fn hosts_loopback(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if !has_addresses(&house) {
+            return;
+        }
+        // As the console of an engine listens, and anything else that is the host's alone.
+        for own in ["127.0.0.1", "127.0.0.2", "127.66.77.5", "::1"] {
+            let Ok(host) = TcpListener::bind((own, 0)) else {
+                eprintln!("skip: {own} cannot be bound here");
+                continue;
+            };
+            let port = host.local_addr().unwrap().port().to_string();
+            let mut caller = spec("caller.1", &["/usr/bin/python3", "-c", CALL_EACH, &port]);
+            caller.argv.extend(LOCAL.map(str::to_owned));
+            caller.address = Some(OWN[0]);
+            let exit = house.run(caller).await;
+            let refused = LOCAL.map(|local| format!("{local} ConnectionRefusedError"));
+            assert_eq!(exit.last_lines, refused, "{own}");
+        }
+    });
+}
+
+fn localhost_is_the_instance(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if !has_addresses(&house) {
+            return;
+        }
+        let port = agent::free_port(OWN[0].into()).unwrap();
+        // By whichever of its names it listens.
+        for bind in ["0.0.0.0", "127.0.0.1", "127.0.1.1"] {
+            house.agent.start(python("web.1", port, bind, OWN[0])).await.unwrap();
+            house.healthy(&id("web.1")).await;
+            assert_eq!(house.agent.listening(&id("web.1")), [(OWN[0], port).into()]);
+            let mut argv = ["/usr/bin/python3", "-c", CALL_EACH].map(str::to_owned).to_vec();
+            argv.push(port.to_string());
+            argv.extend(LOCAL.map(str::to_owned));
+            let said = house.agent.exec(&id("web.1"), argv, Duration::from_secs(20)).await.unwrap();
+            let reached: String = LOCAL.map(|local| format!("{local} reached\n")).concat();
+            assert_eq!(said.output, reached);
+            house.agent.kill(&id("web.1")).await.unwrap();
+            house.exit_of(&id("web.1")).await;
         }
     });
 }
