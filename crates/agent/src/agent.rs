@@ -309,8 +309,13 @@ impl Agent {
         if !instance.has_ended() {
             return Err(OpError::Running(id.clone()));
         }
-        let folder = instance.folder.clone();
-        let removed = tokio::task::spawn_blocking(move || start::remove_folder(&folder)).await;
+        let (folder, shared) = (instance.folder.clone(), self.shared.clone());
+        let removed = tokio::task::spawn_blocking(move || {
+            // Only what could not end in time is still there.
+            shared.setting.cgroups.remove(&instance.id().to_string());
+            start::remove_folder(&folder)
+        });
+        let removed = removed.await;
         let removed = removed.unwrap_or_else(|e| Err(io::Error::other(e)));
         removed.map_err(|cause| OpError::Io { id: id.clone(), cause })?;
         self.all().remove(id);

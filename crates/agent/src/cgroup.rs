@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use base::InstanceId;
 
@@ -22,8 +24,12 @@ const CPU_PERIOD_MICROS: u64 = 100_000;
 /// The smallest processor quota that the kernel takes, in microseconds.
 const CPU_QUOTA_MICROS_MIN: u64 = 1_000;
 
+/// How often, and after which pause, a directory is tried that has processes on their way out.
+pub(crate) const REMOVAL_TRIES: u32 = 400;
+pub(crate) const REMOVAL_PAUSE: Duration = Duration::from_millis(5);
+
 /// Where this engine's instances have their directories.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Cgroups {
     /// Parent in cgroup2.
     unified: Option<PathBuf>,
@@ -31,6 +37,8 @@ pub(crate) struct Cgroups {
     unified_controllers: Vec<&'static str>,
     /// Parents in v1, by controller.
     v1: BTreeMap<&'static str, PathBuf>,
+    /// Held while directories come and go: the last instance takes the parents with it.
+    changing: Mutex<()>,
 }
 
 /// One instance's directories.
@@ -96,18 +104,14 @@ impl Cgroups {
         let wanted = CONTROLLERS.into_iter().filter(|c| available.iter().any(|a| a == c));
         let wanted: Vec<_> = wanted.collect();
         if !wanted.is_empty() {
-            let enable = |folder: &Path| {
-                let each = wanted.iter().map(|c| format!("+{c}")).collect::<Vec<_>>();
-                fs::write(folder.join("cgroup.subtree_control"), each.join(" "))
-            };
-            if enable(&hierarchy.own).is_err() {
+            if enable(&hierarchy.own, &wanted).is_err() {
                 // A cgroup that has processes may not have controllers for its children: leave it.
                 let leaf = parent.join("engine");
                 make(&leaf)?;
                 fs::write(leaf.join("cgroup.procs"), "0")?;
-                let _others_remain = enable(&hierarchy.own);
+                let _others_remain = enable(&hierarchy.own, &wanted);
             }
-            let _said_below = enable(&parent);
+            let _said_below = enable(&parent, &wanted);
             let usable = words(&parent.join("cgroup.subtree_control"));
             self.unified_controllers =
                 wanted.into_iter().filter(|c| usable.iter().any(|u| u == c)).collect();
@@ -125,9 +129,15 @@ impl Cgroups {
     pub(crate) fn create(&self, id: &InstanceId, limits: &Limits) -> InstanceCgroup {
         let name = id.to_string();
         self.remove(&name);
-        // An agent of the same folder that was closed meanwhile has removed them.
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // The last instance before this one has taken them with it.
         for parent in self.unified.iter().chain(self.v1.values()) {
             let _said_below = make(parent);
+        }
+        if let Some(parent) = &self.unified
+            && !self.unified_controllers.is_empty()
+        {
+            let _said_below = enable(parent, &self.unified_controllers);
         }
         let mut made = InstanceCgroup::default();
         if let Some(path) = self.unified(&name) {
@@ -219,11 +229,17 @@ impl Cgroups {
         path.is_some_and(|path| fs::write(path, "1").is_ok())
     }
 
-    /// Removes an instance's directories; those with processes in them stay.
-    pub(crate) fn remove(&self, name: &str) {
+    /// Removes an instance's directories, and the parents with the last of them. False when one
+    /// stays since there are processes in it: a process that was killed takes a moment to go.
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all_gone = true;
         for folder in self.unified(name).into_iter().chain(self.v1.values().map(|p| p.join(name))) {
-            let _absent_or_busy = fs::remove_dir(folder);
+            let removed = fs::remove_dir(folder);
+            all_gone &= !removed.is_err_and(|e| e.kind() == io::ErrorKind::ResourceBusy);
         }
+        self.close();
+        all_gone
     }
 
     /// Removes the parents, unless there are instances in them.
@@ -283,6 +299,12 @@ fn make(path: &Path) -> io::Result<()> {
         }
         made => made,
     }
+}
+
+/// Gives the children of a cgroup2 directory these controllers.
+fn enable(folder: &Path, controllers: &[&str]) -> io::Result<()> {
+    let each: Vec<_> = controllers.iter().map(|c| format!("+{c}")).collect();
+    fs::write(folder.join("cgroup.subtree_control"), each.join(" "))
 }
 
 fn words(path: &Path) -> Vec<String> {

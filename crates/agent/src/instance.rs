@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::OpError;
+use crate::cgroup::{REMOVAL_PAUSE, REMOVAL_TRIES};
 use crate::event::{InstanceEvent, InstanceStatus, Phase, What};
 use crate::exit::Exit;
 use crate::health;
@@ -144,7 +145,13 @@ impl Instance {
         let name = self.spec.id.to_string();
         shared.setting.cgroups.kill(&name);
         let exit = self.read_exit(shared);
-        shared.setting.cgroups.remove(&name);
+        // Before anybody may start another of this name.
+        for _ in 0..REMOVAL_TRIES {
+            if shared.setting.cgroups.remove(&name) {
+                break;
+            }
+            tokio::time::sleep(REMOVAL_PAUSE).await;
+        }
         self.state().phase = Phase::Exited(exit.clone());
         self.ended.send_replace(true);
         self.report(shared, What::Exited(exit)).await;

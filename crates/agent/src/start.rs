@@ -12,7 +12,7 @@ use std::time::Duration;
 use base::InstanceId;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use crate::cgroup::Cgroups;
+use crate::cgroup::{Cgroups, REMOVAL_PAUSE, REMOVAL_TRIES};
 use crate::isolation::{Addressing, Mode};
 use crate::pool::Ipv4Cidr;
 use crate::shim::{self, LogLimits};
@@ -96,7 +96,15 @@ pub(crate) fn start(setting: &Setting, spec: &ProcessSpec) -> Result<RunRecord, 
     let folder = setting.folder(id);
     let result = try_start(setting, spec, &folder);
     if result.is_err() {
-        setting.cgroups.remove(&id.to_string());
+        // Its shim may be on its way out, or hang in a mount.
+        let name = id.to_string();
+        setting.cgroups.kill(&name);
+        for _ in 0..REMOVAL_TRIES {
+            if setting.cgroups.remove(&name) {
+                break;
+            }
+            std::thread::sleep(REMOVAL_PAUSE);
+        }
         let _kept_for_inspection = remove_folder(&folder);
     }
     result

@@ -1,8 +1,10 @@
 //! What an instance may use, and what it is seen to use.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use agent::{Limits, Mode, View};
+use sha2::{Digest, Sha256};
 
 use crate::harness::{EVERY, FULL, House, Test, id, sh, spec, with_house};
 
@@ -14,6 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "processor_time_is_bounded", modes: FULL, body: processor_time_is_bounded },
         Test { name: "java_sees_its_limit", modes: FULL, body: java_sees_its_limit },
         Test { name: "usage_is_seen", modes: EVERY, body: usage_is_seen },
+        Test { name: "no_cgroup_stays_behind", modes: FULL, body: no_cgroup_stays_behind },
     ]
 }
 
@@ -130,5 +133,64 @@ fn java_sees_its_limit(mode: Mode) {
             let megabytes: u64 = exit.last_lines.last().unwrap().parse().unwrap();
             assert!(megabytes <= 400, "{exit:?}");
         }
+    });
+}
+
+/// Directories of control groups that this test's engine has on this machine.
+fn cgroups(house: &House) -> Vec<PathBuf> {
+    let state = std::fs::canonicalize(house.folder.path()).unwrap();
+    let hash = Sha256::digest(state.as_os_str().as_encoded_bytes());
+    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = folders.pop() {
+        // Others come and go meanwhile.
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+                if entry.path().display().to_string().contains(&hash) {
+                    found.push(entry.path());
+                }
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn no_cgroup_stays_behind(mode: Mode) {
+    with_house(mode, async |mut house| {
+        let limits = Limits { memory_bytes: Some(400 << 20), cpus: Some(1.0), pids: Some(40) };
+        let limited = |mut spec: agent::ProcessSpec| {
+            spec.limits = limits;
+            spec
+        };
+        // It is not found, cannot be executed, and cannot be set up; several times, since what is
+        // left is a matter of who ends first.
+        for _ in 0..4 {
+            for program in ["no-such-thing", "/etc/passwd"] {
+                house.agent.start(limited(spec("bad.1", &[program]))).await.unwrap_err();
+                assert!(cgroups(&house).is_empty(), "{program}: {:?}", cgroups(&house));
+            }
+            let mut nowhere = limited(sh("bad.1", "true"));
+            nowhere.working_dir = "/no/such/place".into();
+            house.agent.start(nowhere).await.unwrap_err();
+            assert!(cgroups(&house).is_empty(), "{:?}", cgroups(&house));
+        }
+        for end in ["exit 0", "setsid sleep 1000 & exit 1"] {
+            house.run(limited(sh("a.1", end))).await;
+            assert!(cgroups(&house).is_empty(), "{:?}", cgroups(&house));
+            house.agent.remove(&id("a.1")).await.unwrap();
+        }
+        // Those of others stay.
+        house.agent.start(limited(sh("a.1", "sleep 1000"))).await.unwrap();
+        let before = cgroups(&house);
+        assert!(!before.is_empty() || !house.agent.isolation().missing.is_empty());
+        house.agent.start(limited(spec("bad.1", &["no-such-thing"]))).await.unwrap_err();
+        assert_eq!(cgroups(&house), before);
+        house.agent.kill(&id("a.1")).await.unwrap();
+        house.agent.remove(&id("a.1")).await.unwrap();
+        assert!(cgroups(&house).is_empty(), "{:?}", cgroups(&house));
     });
 }
