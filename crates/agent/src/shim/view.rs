@@ -4,6 +4,7 @@
 //! of it; sources are opened before anything is covered; the state folder is hidden last among the
 //! engine's own mounts and before the spec's, which may show parts of it.
 
+mod cover;
 mod overlay;
 mod place;
 mod root;
@@ -165,7 +166,7 @@ fn put(mount: &Mount, source: Option<&OwnedFd>, root: BorrowedFd<'_>) -> Result<
         Some(source) => place::is_folder(source.as_fd()).map_err(why)?,
         None => true,
     };
-    let target = provide(root, &mount.target, is_folder).map_err(why)?;
+    let target = cover::provide_anyway(root, &mount.target, is_folder).map_err(why)?;
     match (&mount.source, source) {
         (MountSource::Tmpfs { size_bytes, mode }, _) => {
             let mut options = format!("mode={:o}", mode.unwrap_or(0o1777));

@@ -1,5 +1,6 @@
 //! What an instance sees, and what it may do.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "layers_are_seen_at_their_paths", modes: FULL, body: layers_are_seen },
         Test { name: "host_writes_are_real", modes: EVERY, body: host_writes_are_real },
         Test { name: "mounts_at_new_and_old_places", modes: NAMESPACES, body: mounts },
+        Test { name: "mounts_in_folders_of_root", modes: USER, body: mounts_in_roots_folders },
         Test { name: "state_is_hidden", modes: NAMESPACES, body: state_is_hidden },
         Test { name: "names_are_its_own", modes: NAMESPACES, body: names_are_its_own },
         Test { name: "sees_only_its_own_processes", modes: NAMESPACES, body: only_its_own },
@@ -27,6 +29,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "other_users", modes: FULL, body: other_users },
     ]
 }
+
+const USER: &[Mode] = &[Mode::User];
 
 const OVERLAY: View = View::Overlay { layers: Vec::new() };
 
@@ -131,6 +135,55 @@ fn mounts(mode: Mode) {
             assert!(!PathBuf::from("/new-place").exists() && !old.join("b").exists());
             std::fs::remove_file(folder.path().join("one/a")).unwrap();
         }
+    });
+}
+
+fn mounts_in_roots_folders(mode: Mode) {
+    with_house(mode, async |mut house| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "from file").unwrap();
+        let mount = |source: &str, target: &str| Mount {
+            source: MountSource::Path(folder.path().join(source)),
+            target: target.into(),
+            read_only: false,
+        };
+        let names = |path: &str| {
+            let entries = std::fs::read_dir(path).unwrap();
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+        };
+        let mark = format!("agent-test-{}", std::process::id());
+        let script = format!(
+            "set -e; cd /; echo 1 > /var/lib/{mark}/deep/a; echo 2 > /root/{mark}/b; \
+             echo 3 > /usr/share/{mark}/c; cat /etc/{mark}.conf; echo; \
+             ! touch /var/lib/{mark}-other 2>/dev/null; ! touch /etc/{mark} 2>/dev/null; \
+             getent passwd nobody >/dev/null; \
+             ls -A /var/lib > /var/lib/{mark}/deep/lib; ls -A /etc > /var/lib/{mark}/deep/etc; \
+             grep -c payments /etc/hosts"
+        );
+        let mut spec = sh("a.1", &script);
+        spec.hosts = vec![([127, 64, 0, 9].into(), vec!["payments".to_owned()])];
+        spec.mounts = vec![
+            mount("one", &format!("/var/lib/{mark}/deep")),
+            mount("two", &format!("/root/{mark}")),
+            mount("three", &format!("/usr/share/{mark}")),
+            mount("file", &format!("/etc/{mark}.conf")),
+            // Again where one is covered already.
+            mount("four", &format!("/var/lib/{mark}-again")),
+        ];
+        let exit = house.run(spec).await;
+        assert_eq!(exit.last_lines, ["from file", "1"], "{exit:?}");
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        for (path, list, more) in [
+            ("/var/lib", "one/lib", vec![mark.clone(), format!("{mark}-again")]),
+            ("/etc", "one/etc", vec![format!("{mark}.conf")]),
+        ] {
+            let seen: BTreeSet<_> = read(list).lines().map(str::to_owned).collect();
+            let mut expected = names(path);
+            assert!(more.iter().all(|name| !expected.contains(name)), "{expected:?}");
+            expected.extend(more);
+            assert_eq!(seen, expected);
+        }
+        assert_eq!([read("one/a"), read("two/b"), read("three/c")], ["1\n", "2\n", "3\n"]);
     });
 }
 

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Mode as Bits, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 use rustix::mount::MountFlags;
+use rustix::path::Arg;
 
 use super::shown;
 
@@ -35,7 +36,7 @@ pub(super) fn provide(root: BorrowedFd<'_>, path: &Path, folder: bool) -> Result
                 let place = match open_in(root, &next) {
                     Err(Errno::NOENT) => {
                         let last = names.peek().is_none();
-                        make(above.as_fd(), Path::new(name), folder || !last)?;
+                        make(above.as_fd(), name, folder || !last)?;
                         open_in(root, &next)?
                     }
                     found => found?,
@@ -49,7 +50,8 @@ pub(super) fn provide(root: BorrowedFd<'_>, path: &Path, folder: bool) -> Result
     Ok(above)
 }
 
-fn make(above: BorrowedFd<'_>, name: &Path, folder: bool) -> Result<()> {
+/// Makes an empty folder or file.
+pub(super) fn make(above: BorrowedFd<'_>, name: impl Arg, folder: bool) -> Result<()> {
     if folder {
         rustix::fs::mkdirat(above, name, Bits::from_raw_mode(0o755))
     } else {
