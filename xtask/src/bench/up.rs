@@ -43,8 +43,13 @@ fn measure(ms: &Path, dir: &Path, rounds: usize) -> Result<()> {
     for round in 0..=rounds {
         let state = dir.join(format!("u{round}"));
         let began = now();
-        up(ms, &state)?;
+        let came_up = up(ms, &state);
         let took = began.elapsed().as_secs_f64() * 1000.0;
+        if came_up.is_err() {
+            // An engine without its app is not left behind.
+            call(ms, &state, &["down"])?;
+        }
+        came_up?;
         if round > 0 {
             ups.push(took);
         }
