@@ -12,6 +12,8 @@ use crate::socket::Socket;
 
 /// Bytes of a refused request that are read and dropped, so that the client gets to its answer.
 const LINGER_BYTES_MAX: usize = 256 << 10;
+/// What every 405 has to name (RFC 9110, 15.5.6): what passes here, whatever the service takes.
+const ALLOW: &str = "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
 /// How long that goes on.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -60,9 +62,10 @@ impl Answer {
         let status = self.refusal.status();
         let text = format!(
             "HTTP/1.1 {status} {}\r\ncontent-type: text/plain; charset=utf-8\r\n\
-             content-length: {}\r\n{}{}\r\n{}",
+             content-length: {}\r\n{}{}{}\r\n{}",
             reason(status),
             self.body.len(),
+            if status == 405 { ALLOW } else { "" },
             if self.retry_after { "retry-after: 1\r\n" } else { "" },
             if keep_alive { "" } else { "connection: close\r\n" },
             if method == Method::Head { "" } else { &self.body },
@@ -82,6 +85,7 @@ impl Answer {
 fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
         414 => "URI Too Long",
         417 => "Expectation Failed",

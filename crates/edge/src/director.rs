@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -128,7 +129,10 @@ impl Director {
         let addr = route.addr;
         if let Some(bound) = self.bound.get(&addr) {
             if bound.route != route {
-                let rerouted = Bound { route, sockets: Arc::clone(&bound.sockets), ..**bound };
+                let (id, sockets) = (bound.id, Arc::clone(&bound.sockets));
+                // What was spoken at the old target says nothing about the new one.
+                let speaks_http = AtomicBool::new(false);
+                let rerouted = Bound { id, route, sockets, speaks_http };
                 self.bound.insert(addr, Arc::new(rerouted));
             }
             return;
@@ -139,7 +143,8 @@ impl Director {
                 self.unbound.remove(&addr);
                 self.next_id += 1;
                 let sockets = sockets.into_iter().map(|socket| Mutex::new(Some(socket))).collect();
-                self.bound.insert(addr, Arc::new(Bound { id: self.next_id, route, sockets }));
+                let (id, speaks_http) = (self.next_id, AtomicBool::new(false));
+                self.bound.insert(addr, Arc::new(Bound { id, route, sockets, speaks_http }));
             }
             Err(problem) => {
                 self.unbound.insert(addr, (problem, pause, Instant::now() + pause));

@@ -122,6 +122,11 @@ impl<'a> Exchange<'a> {
         self.state.download.moved
     }
 
+    /// The instance has begun to answer, in HTTP.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.state.status != 0
+    }
+
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Done, Failed>> {
         let polled = self.poll_both(cx);
         if polled.is_pending() {

@@ -5,6 +5,8 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use crate::http::{Ending, Forwarding, HeadScan, Method, Refusal, Request, reques
 use crate::metrics;
 use crate::pump::{Pump, poll_fill};
 use crate::service::{Chosen, Target, Unavailable, choose, connect_or_hold};
+use crate::shared::Bound;
 use crate::socket::Socket;
 use crate::tunnel;
 use crate::worker::{Caller, ConnGuard, LocalListener, Worker};
@@ -188,6 +191,9 @@ impl Client {
         let head = &work.down.bytes()[..len];
         let request = Request::parse(head, limits.header_fields_max, &mut work.fields)?;
         let published = self.listener.is_published();
+        if published && request.method == Method::Trace {
+            return Err(Refusal::Trace);
+        }
         let forwarding = published.then_some(Forwarding { client: self.peer.ip() });
         let service = self.listener.service.borrow();
         let name = service.name.as_str();
@@ -217,6 +223,8 @@ impl Client {
                 Some(now.saturating_sub(2))
             };
             self.guard.conn.set_deadline(0);
+            // Taken before the target: an answer must not speak for a route that came later.
+            let unknown_route = self.listener.unknown_route();
             let target = match choose(&self.worker, &self.listener, after) {
                 Some(Ok(target)) => target,
                 other => {
@@ -238,7 +246,8 @@ impl Client {
             let caller = self.worker.caller(self.peer.ip(), &mut self.caller);
             served.stats = Some(self.stats_of(caller, &target));
             work.up = self.worker.buffers.take();
-            let result = self.exchange(work, request, upload, served, &target).await;
+            let result =
+                self.exchange(work, request, upload, served, (&target, unknown_route)).await;
             match result {
                 Ok(done) => return self.finish(work, target, done, served).await,
                 Err(Failed::Unanswered) if self.may_try_again(request, upload, repeats) => {
@@ -271,12 +280,22 @@ impl Client {
         request: &Request,
         upload: &mut Pump,
         served: &mut Served,
-        target: &Target,
+        (target, mut unknown_route): (&Target, Option<Arc<Bound>>),
     ) -> Result<Done, Failed> {
         let streams = (&self.stream, &target.stream);
         let mut exchange =
             Exchange::new(&self.worker, &self.guard.conn, streams, request, work, upload);
-        let result = poll_fn(|cx| exchange.poll(cx)).await;
+        let result = poll_fn(|cx| {
+            let polled = exchange.poll(cx);
+            // Not only at its end: an answer may last for days.
+            if exchange.is_answered()
+                && let Some(route) = unknown_route.take()
+            {
+                route.speaks_http.store(true, Ordering::Relaxed);
+            }
+            polled
+        })
+        .await;
         served.sent += exchange.sent();
         served.received += upload.moved;
         result

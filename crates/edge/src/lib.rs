@@ -7,6 +7,9 @@
 //! `x-forwarded-for`, `-proto` and `-host` in place of what they said themselves. No `Via`, and no
 //! `x-request-id`: an id that nothing records would only look like one. A client's own passes.
 //!
+//! What it does not forward: CONNECT, and TRACE of clients of published listeners (405, as nginx
+//! answers it): its answer would show them the fields that only instances should see.
+//!
 //! Invariants: a request is forwarded only when it has exactly one reading; a request is sent to
 //! an endpoint, and a session begun with it, only while the table in force says that it is ready;
 //! no request allocates once its connection is warm; every wait has a limit.

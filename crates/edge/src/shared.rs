@@ -32,6 +32,8 @@ pub(crate) struct Bound {
     pub(crate) id: u64,
     pub(crate) route: Listener,
     pub(crate) sockets: Arc<[Mutex<Option<TcpListener>>]>,
+    /// An instance has answered in HTTP here; see `detect`. All threads tell each other.
+    pub(crate) speaks_http: AtomicBool,
 }
 
 /// A service with the counts of its instances, in the order of its endpoints.

@@ -90,6 +90,18 @@ impl LocalListener {
     pub(crate) fn is_published(&self) -> bool {
         self.route.borrow().route.published
     }
+
+    /// An instance has answered in HTTP here.
+    pub(crate) fn speaks_http(&self) -> bool {
+        self.route.borrow().speaks_http.load(Ordering::Relaxed)
+    }
+
+    /// The route in force when it is yet to be found out what is spoken there.
+    pub(crate) fn unknown_route(&self) -> Option<Arc<Bound>> {
+        let route = self.route.borrow();
+        let unknown = route.route.protocol == Protocol::Detect && !self.speaks_http();
+        unknown.then(|| Arc::clone(&route))
+    }
 }
 
 /// Which service a connection comes from; looked up again when the table changed.

@@ -39,6 +39,7 @@ refusals! {
     Version 505 "version" "only HTTP/1.1 and HTTP/1.0 are spoken here"
     Target 400 "target" "the request target is not a path or an http URL"
     Connect 501 "connect" "CONNECT is not served: this is not a forward proxy"
+    Trace 405 "trace" "TRACE is not served to clients from outside: it would show them inner fields"
     ObsFold 400 "obs-fold" "a field goes on in the next line (obsolete folding)"
     FieldName 400 "field-name" "a field name is empty, has a wrong character or a space before the colon"
     FieldValue 400 "field-value" "a field value has a control character"
