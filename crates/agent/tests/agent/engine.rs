@@ -18,7 +18,6 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "a_new_agent_adopts", modes: EVERY, body: a_new_agent_adopts },
         Test { name: "a_killed_engine_loses_nothing", modes: EVERY, body: a_killed_engine },
         Test { name: "what_ended_meanwhile_is_reported", modes: EVERY, body: ended_meanwhile },
-        Test { name: "a_reused_number_is_no_instance", modes: EVERY, body: a_reused_number },
         Test { name: "a_killed_shim_is_an_end", modes: EVERY, body: a_killed_shim },
         Test { name: "descriptors_stay_open", modes: EVERY, body: descriptors_stay_open },
     ]
@@ -100,27 +99,6 @@ fn ended_meanwhile(mode: Mode) {
         let mut house = House::open(mode, folder);
         let exit = house.exit_of(&a).await;
         assert_eq!((exit.code, exit.last_lines), (Some(3), vec!["bye".to_owned()]));
-        house.agent.remove(&a).await.unwrap();
-    });
-}
-
-fn a_reused_number(mode: Mode) {
-    with_house(mode, async |house| {
-        let a = id("a.1");
-        assert!(house.agent.start(sh("a.1", "sleep 1000")).await.is_ok());
-        let folder = house.folder.clone();
-        house.agent.kill(&a).await.unwrap();
-        drop(house);
-        // As if this process had been given the number of the shim.
-        let path = folder.path().join("instances/a.1/run.json");
-        let mut run: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        run["shim_pid"] = std::process::id().into();
-        std::fs::write(&path, run.to_string()).unwrap();
-        std::fs::remove_file(folder.path().join("instances/a.1/exit.json")).unwrap();
-        let mut house = House::open(mode, folder);
-        let exit = house.exit_of(&a).await;
-        assert_eq!((exit.code, exit.signal), (None, None));
         house.agent.remove(&a).await.unwrap();
     });
 }
