@@ -15,7 +15,7 @@ pub mod units;
 
 mod never;
 
-pub use clock::{Clock, ManualClock, SystemClock, UnixNanos};
+pub use clock::{Clock, ManualClock, Now, SteadyNanos, SystemClock, UnixNanos};
 pub use name::{InstanceId, NameError, ServiceName};
 pub use never::never_count;
 #[doc(hidden)]

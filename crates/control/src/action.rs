@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{InstanceId, ServiceName, UnixNanos};
+use base::{InstanceId, ServiceName, SteadyNanos};
 
 use crate::record::{AppRecord, EventRecord, InstanceRecord, Release, ServiceRecord};
 
@@ -42,7 +42,7 @@ pub enum Action {
     Emit(EventRecord),
     /// Send `Event::Tick` then, unless something else happens before. It replaces the wish of the
     /// step before; a step without it wants none.
-    WakeAt(UnixNanos),
+    WakeAt(SteadyNanos),
 }
 
 /// A record of any kind.

@@ -198,7 +198,7 @@ fn up(
     recreate: bool,
     prepared: &BTreeMap<ServiceName, Value>,
 ) {
-    let created_at = work.state.app.as_ref().map_or(work.now, |app| app.created_at);
+    let created_at = work.state.app.as_ref().map_or(work.now.wall, |app| app.created_at);
     work.state.app = Some(Arc::new(AppRecord {
         name: app.name.clone(),
         project_dir: app.project_dir.clone(),
@@ -262,7 +262,7 @@ fn introduce(work: &mut Work, definition: &spec::Service, prepared: &Value) {
         failed_release: None,
         restart_nonce: 0,
         last_release: 0,
-        created_at: work.now,
+        created_at: work.now.wall,
     };
     work.state.services.insert(name.clone(), Arc::new(record));
     make_release(work, definition, prepared, "first release");
@@ -327,7 +327,7 @@ fn resume(work: &mut Work, name: &ServiceName) {
             (rollout.paused, rollout.failures) = (None, 0);
         }
     });
-    let now = work.now;
+    let now = work.now.steady;
     let failed: Vec<_> =
         work.state.instances_of(name).filter(|r| r.failed_rollout).map(|r| r.id.clone()).collect();
     for id in failed {
@@ -363,7 +363,7 @@ fn make_release(work: &mut Work, definition: &spec::Service, prepared: &Value, c
     let release = Release {
         service: name.clone(),
         number,
-        created_at: work.now,
+        created_at: work.now.wall,
         definition: definition.clone(),
         prepared: prepared.clone(),
         change: change.to_owned(),

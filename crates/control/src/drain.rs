@@ -23,7 +23,7 @@ pub(crate) fn proceed(work: &mut Work) {
             if !drained && !record.drain_until.is_none_or(|at| work.due(at)) {
                 continue;
             }
-            let now = work.now;
+            let now = work.now.steady;
             work.instance(id, |r| r.stop_at = Some(now));
         }
         work.ask_stop(id);

@@ -96,8 +96,14 @@ impl Control {
         let stored = keys::load(&store.range("/")?.entries, State::new(pool, seed))?;
         let mut state = stored.clone();
         state.readdress();
+        let boot = clock.boot();
+        let same = store.get(keys::BOOT)?.is_some_and(|entry| entry.value == boot.as_bytes());
+        if !same || boot.is_empty() {
+            state.rebase(clock.steady());
+        }
         let journal = Journal::load(store.as_ref())?;
         let mut txn = Txn::new().put(keys::OWNER, clock.now().0.to_string());
+        txn = txn.put(keys::BOOT, boot);
         for action in crate::state::difference(&stored, &state) {
             txn.ops.extend(keys::op(app_name(&state), &action)?);
         }
@@ -124,7 +130,7 @@ impl Control {
         if let Event::Command(command) = event {
             command::check(&state, command).map_err(|p| ControlError::Refused(Box::new(p)))?;
         }
-        let now = self.clock.now();
+        let now = self.clock.both();
         let (next, actions) = step::advance(&state, event, now);
         // The step that forgets the app deletes its last records too.
         let app = if next.app.is_some() { app_name(&next) } else { app_name(&state) };
@@ -146,8 +152,8 @@ impl Control {
         }
         handled.changed.sort();
         handled.changed.dedup();
-        inner.journal.add(events.clone());
-        let must_write = !txn.ops.is_empty() || inner.journal.is_due(now);
+        inner.journal.add(events.clone(), now.steady);
+        let must_write = !txn.ops.is_empty() || inner.journal.is_due(now.steady);
         if must_write {
             let written = inner.journal.flush_ops().and_then(|ops| {
                 txn.ops.extend(ops);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use base::UnixNanos;
+use base::SteadyNanos;
 
 use crate::keys;
 use crate::record::EventRecord;
@@ -31,6 +31,8 @@ pub(crate) struct Journal {
     batches: BTreeMap<u64, usize>,
     /// Events at the end of `newest` that are not in the store yet.
     waiting: usize,
+    /// When the oldest of those was added.
+    since: SteadyNanos,
     last_seq: u64,
 }
 
@@ -54,7 +56,10 @@ impl Journal {
     }
 
     /// Adds numbered events.
-    pub(crate) fn add(&mut self, events: Vec<EventRecord>) {
+    pub(crate) fn add(&mut self, events: Vec<EventRecord>, now: SteadyNanos) {
+        if self.waiting == 0 {
+            self.since = now;
+        }
         self.last_seq += events.len() as u64;
         self.waiting += events.len();
         self.newest.extend(events);
@@ -68,10 +73,8 @@ impl Journal {
     }
 
     /// Should what waits be written even if nothing else is?
-    pub(crate) fn is_due(&self, now: UnixNanos) -> bool {
-        let Some(oldest) = self.newest.len().checked_sub(self.waiting) else { return false };
-        let oldest = self.newest.get(oldest);
-        self.waiting >= BATCH || oldest.is_some_and(|event| now.since(event.at) >= WAIT)
+    pub(crate) fn is_due(&self, now: SteadyNanos) -> bool {
+        self.waiting >= BATCH || (self.waiting > 0 && now.since(self.since) >= WAIT)
     }
 
     /// The operations that write what waits, and cut what is over the bound.
@@ -152,7 +155,7 @@ fn key(first: u64) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use base::ManualClock;
+    use base::{ManualClock, UnixNanos};
 
     use super::*;
     use crate::embedded::Embedded;
@@ -179,15 +182,15 @@ mod tests {
         let mut journal = Journal::default();
         let total = (KEPT + 3000) as u64;
         for first in (1..=total).step_by(500) {
-            journal.add((first..first + 500).map(event).collect());
+            journal.add((first..first + 500).map(event).collect(), SteadyNanos(0));
             let ops = journal.flush_ops().unwrap();
             store.commit(&Txn { compares: Vec::new(), ops }).unwrap();
             journal.flushed();
         }
-        journal.add(vec![event(total + 1)]);
+        journal.add(vec![event(total + 1)], SteadyNanos(0));
         for journal in [&journal, &{
             let mut again = Journal::load(&store).unwrap();
-            again.add(vec![event(total + 1)]);
+            again.add(vec![event(total + 1)], SteadyNanos(0));
             again
         }] {
             let seqs = |after, limit| -> Vec<u64> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /control/owner                          who writes
+//! /control/boot                           the run of the machine that moments are of
 //! /apps/APP                               AppRecord
 //! /apps/APP/services/SERVICE              ServiceRecord
 //! /apps/APP/releases/SERVICE/NUMBER       Release; the number has 20 digits
@@ -21,6 +22,9 @@ use crate::store::{Entry, Op, StoreError};
 
 /// The mark of whoever writes.
 pub(crate) const OWNER: &str = "/control/owner";
+
+/// The run of the machine that steady moments in the records are of.
+pub(crate) const BOOT: &str = "/control/boot";
 
 /// Where batches of events are.
 pub(crate) const EVENTS: &str = "/events/";

@@ -77,7 +77,7 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
     if !matches!(reported.state, ReportedState::Exited(_) | ReportedState::Launching) {
         work.instance(id, |r| {
             if r.started_at.is_none() {
-                r.started_at = reported.started_at.or(Some(now));
+                r.started_at = reported.started_at.or(Some(now.wall));
             }
             r.port_env = reported.port_env.or(r.port_env);
         });
@@ -90,7 +90,7 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
                 Phase::Starting => {
                     work.instance(id, |r| {
                         r.phase = Phase::Healthy;
-                        r.healthy_at = Some(now);
+                        r.healthy_at = Some(now.steady);
                         r.why.clear();
                     });
                     work.tell(Level::Info, "instance-healthy", id, format!("{id} is healthy"));
@@ -107,7 +107,7 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
         ReportedState::Unhealthy => {
             let watched = matches!(record.phase, Phase::Starting | Phase::Healthy);
             if watched && !work.state.live.unhealthy_since.contains_key(id) {
-                work.state.live.unhealthy_since.insert(id.clone(), now);
+                work.state.live.unhealthy_since.insert(id.clone(), now.steady);
                 if let Some(more) = work.may_tell(&id.to_string()) {
                     let detail = why::detail(&reported.detail);
                     let message = format!("{id} fails its health check{detail}{more}");
@@ -126,7 +126,7 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
 /// The agent does not list this attempt. `earlier` says that it lists another one.
 fn missing(work: &mut Work, record: &InstanceRecord, earlier: bool) {
     let id = &record.id;
-    let lost = || Exit { at: work.now, lost: true, ..Exit::default() };
+    let lost = || Exit { at: work.now.wall, lost: true, ..Exit::default() };
     match record.phase {
         Phase::Draining if record.started_at.is_none() && work.start_is_fresh(record) => {}
         Phase::Starting if record.started_at.is_none() && !earlier => work.ask_start(id),

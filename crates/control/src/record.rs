@@ -3,11 +3,15 @@
 //! Not here: what was seen a moment ago (`Observation`) and what can be computed from both
 //! (`view`). Every record is JSON under a path; a field that is added later has a default, so that
 //! a newer engine reads an older store.
+//!
+//! [`UnixNanos`] is wall time and only shown; what decides is [`SteadyNanos`], which no setting of
+//! the clock moves. Steady moments belong to one run of the machine, whose name stands beside the
+//! records in the store; in the next run they are counted anew.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use base::{InstanceId, ServiceName, UnixNanos};
+use base::{InstanceId, ServiceName, SteadyNanos, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 /// The app that this engine runs. Key: `/apps/APP`.
@@ -264,13 +268,13 @@ pub struct InstanceRecord {
     pub created_at: UnixNanos,
     /// When this attempt was handed to the agent.
     #[serde(default)]
-    pub launched_at: Option<UnixNanos>,
+    pub launched_at: Option<SteadyNanos>,
     /// When the agent first had this attempt running.
     #[serde(default)]
     pub started_at: Option<UnixNanos>,
     /// When this attempt was first healthy.
     #[serde(default)]
-    pub healthy_at: Option<UnixNanos>,
+    pub healthy_at: Option<SteadyNanos>,
     /// Restarts since the record was made.
     #[serde(default)]
     pub restarts: u32,
@@ -282,7 +286,7 @@ pub struct InstanceRecord {
     pub failed_rollout: bool,
     /// Not started again before.
     #[serde(default)]
-    pub backoff_until: Option<UnixNanos>,
+    pub backoff_until: Option<SteadyNanos>,
     /// How its last attempt ended.
     #[serde(default)]
     pub last_exit: Option<Exit>,
@@ -291,10 +295,10 @@ pub struct InstanceRecord {
     pub then: Option<Then>,
     /// While draining: asked to stop at the latest then, even with requests under way.
     #[serde(default)]
-    pub drain_until: Option<UnixNanos>,
+    pub drain_until: Option<SteadyNanos>,
     /// When it was asked to stop.
     #[serde(default)]
-    pub stop_at: Option<UnixNanos>,
+    pub stop_at: Option<SteadyNanos>,
 }
 
 impl InstanceRecord {

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{InstanceId, ServiceName, UnixNanos};
+use base::{InstanceId, ServiceName, SteadyNanos, UnixNanos};
 use spec::model::{FailureAction, UpdateConfig, UpdateOrder};
 
 use crate::gate;
@@ -110,7 +110,7 @@ pub(crate) fn forget_removed(work: &mut Work) {
 }
 
 pub(crate) fn begin(work: &mut Work, name: &ServiceName, kind: RolloutKind) {
-    let started_at = work.now;
+    let started_at = work.now.wall;
     let gated = kind == RolloutKind::Update;
     work.service(name, |s| {
         s.rollout = Some(Rollout { kind, started_at, gated, failures: 0, paused: None });
@@ -375,7 +375,7 @@ fn is_settled(work: &mut Work, view: &View, rollout: &Rollout, record: &Instance
     settled_at(view, record).is_some_and(|at| work.due(at))
 }
 
-fn settled_at(view: &View, record: &InstanceRecord) -> Option<UnixNanos> {
+fn settled_at(view: &View, record: &InstanceRecord) -> Option<SteadyNanos> {
     // What returns has proved itself before.
     let kind = view.service.rollout.as_ref().map(|r| r.kind);
     let monitor = match kind {
@@ -435,7 +435,7 @@ fn create(work: &mut Work, view: &View, count: usize) {
         };
         work.state.live.pool_empty = false;
         taken.insert(address);
-        let record = fresh(id.clone(), view, address, work.now);
+        let record = fresh(id.clone(), view, address, work.now.wall);
         work.state.instances.insert(id, Arc::new(record));
         work.dirty = true;
     }

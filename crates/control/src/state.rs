@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use base::{InstanceId, ServiceName, UnixNanos};
+use base::{InstanceId, ServiceName, SteadyNanos, UnixNanos};
 
 use crate::action::{Action, Record, RecordKey, RoutePlan};
 use crate::address::Pool;
@@ -44,8 +44,8 @@ pub struct Live {
     /// Since which plan an instance gets no new requests.
     pub out_since: BTreeMap<InstanceId, u64>,
     /// Instances whose check fails now: since when.
-    pub unhealthy_since: BTreeMap<InstanceId, UnixNanos>,
-    /// Since when a service has had its present health.
+    pub unhealthy_since: BTreeMap<InstanceId, SteadyNanos>,
+    /// Since when a service has had its present health, by the wall clock: it is only shown.
     pub health_since: BTreeMap<ServiceName, (Health, UnixNanos)>,
     /// What the agent was asked last for an instance, so that it is not asked again at once.
     pub asked: BTreeMap<InstanceId, Asked>,
@@ -59,7 +59,7 @@ pub struct Live {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
     /// When the minute began.
-    pub since: UnixNanos,
+    pub since: SteadyNanos,
     /// Events told in it.
     pub count: u32,
     /// Events that were not told any more.
@@ -74,7 +74,7 @@ pub struct Asked {
     /// For which attempt.
     pub attempt: u32,
     /// When.
-    pub at: UnixNanos,
+    pub at: SteadyNanos,
 }
 
 /// Kinds of wishes to the agent.
@@ -157,6 +157,17 @@ impl State {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Makes the most of records that another run of the machine wrote: its steady moments mean
+    /// nothing in this one. What was running for a while counts from now, what waited is due.
+    pub fn rebase(&mut self, now: SteadyNanos) {
+        for record in self.instances.values_mut() {
+            let record = Arc::make_mut(record);
+            let began = [&mut record.launched_at, &mut record.healthy_at, &mut record.stop_at];
+            began.into_iter().flatten().for_each(|at| *at = now);
+            (record.backoff_until, record.drain_until) = (None, None);
         }
     }
 

@@ -3,7 +3,7 @@
 //! No clock, no I/O, no globals; jitter comes from the state's seed. A step takes the event in,
 //! then compares what should be with what is until nothing more follows from what is known.
 
-use base::UnixNanos;
+use base::Now;
 
 use crate::action::Action;
 use crate::event::Event;
@@ -16,12 +16,12 @@ use crate::{command, drain, gate, observe, rollout, route, supervise, view};
 const LOOKS_MAX: usize = 16;
 
 /// What to do about `event` at `now`.
-pub fn step(state: &State, event: &Event, now: UnixNanos) -> Vec<Action> {
+pub fn step(state: &State, event: &Event, now: Now) -> Vec<Action> {
     advance(state, event, now).1
 }
 
 /// What to do about `event` at `now`, and the state once that is written.
-pub fn advance(state: &State, event: &Event, now: UnixNanos) -> (State, Vec<Action>) {
+pub fn advance(state: &State, event: &Event, now: Now) -> (State, Vec<Action>) {
     let mut work = Work::new(state.clone(), now);
     match event {
         Event::Command(command) => command::carry_out(&mut work, command),

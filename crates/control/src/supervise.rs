@@ -86,7 +86,7 @@ fn by_policy(work: &mut Work, record: &InstanceRecord, exit: &Exit) {
 
 /// The next attempt in the same slot, after its back-off.
 fn again(work: &mut Work, record: &InstanceRecord, exit: &Exit, how: &str) {
-    let now = work.now;
+    let now = work.now.steady;
     let healthy_for = record.healthy_at.map(|at| now.since(at)).unwrap_or_default();
     let failures =
         if healthy_for >= backoff::HEALTHY_RUN { 1 } else { record.failures.saturating_add(1) };
@@ -136,7 +136,7 @@ pub(crate) fn launch(work: &mut Work) {
         if !wanted || !free || !record.backoff_until.is_none_or(|at| work.due(at)) {
             continue;
         }
-        let now = work.now;
+        let now = work.now.steady;
         work.instance(id, |r| {
             r.phase = Phase::Starting;
             r.launched_at = Some(now);
@@ -169,7 +169,7 @@ pub(crate) fn unhealthy(work: &mut Work, service: &ServiceName) {
         if !work.due(since.plus(patience(&definition))) {
             continue;
         }
-        let unhealthy_for = base::units::show_duration(work.now.since(since));
+        let unhealthy_for = base::units::show_duration(work.now.steady.since(since));
         let why = format!("its health check has failed for {unhealthy_for}");
         let message = format!("{} is restarted: {why}", record.id);
         work.tell(Level::Warn, "instance-restarting", &record.id, message);

@@ -316,7 +316,7 @@ pub(crate) fn note_health(work: &mut Work) {
         if before.is_some_and(|(word, _)| word == health) {
             continue;
         }
-        work.state.live.health_since.insert(name.clone(), (health, work.now));
+        work.state.live.health_since.insert(name.clone(), (health, work.now.wall));
         // The first look of a life is not a change.
         if before.is_none() {
             continue;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{InstanceId, ServiceName, UnixNanos};
+use base::{InstanceId, Now, ServiceName, SteadyNanos};
 
 use crate::action::Action;
 use crate::record::{EventRecord, InstanceRecord, Level, Phase, Release, ServiceRecord, Then};
@@ -26,17 +26,17 @@ const TOLD_WINDOW: Duration = Duration::from_secs(60);
 const MESSAGE_BYTES_MAX: usize = 4096;
 
 pub(crate) struct Work {
-    pub(crate) now: UnixNanos,
+    pub(crate) now: Now,
     pub(crate) state: State,
     effects: Vec<Action>,
     events: Vec<EventRecord>,
-    wake: Option<UnixNanos>,
+    wake: Option<SteadyNanos>,
     /// Something changed since the last look: reconcile once more.
     pub(crate) dirty: bool,
 }
 
 impl Work {
-    pub(crate) fn new(state: State, now: UnixNanos) -> Work {
+    pub(crate) fn new(state: State, now: Now) -> Work {
         Work { now, state, effects: Vec::new(), events: Vec::new(), wake: None, dirty: false }
     }
 
@@ -50,8 +50,8 @@ impl Work {
     }
 
     /// Has this moment come? If not, wakes up then.
-    pub(crate) fn due(&mut self, at: UnixNanos) -> bool {
-        if at <= self.now {
+    pub(crate) fn due(&mut self, at: SteadyNanos) -> bool {
+        if at <= self.now.steady {
             return true;
         }
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
@@ -86,14 +86,14 @@ impl Work {
             message.push('…');
         }
         let kind = kind.to_owned();
-        let at = self.now;
+        let at = self.now.wall;
         self.events.push(EventRecord { seq: 0, at, level, kind, service, instance, message });
     }
 
     /// May one more change of health be told of `about`? Returns what to add to the message. Health
     /// that flaps must not push everything else out of the journal.
     pub(crate) fn may_tell(&mut self, about: &str) -> Option<String> {
-        let now = self.now;
+        let now = self.now.steady;
         let fresh = Told { since: now, count: 0, kept_back: 0 };
         let told = self.state.live.told.entry(about.to_owned()).or_insert(fresh);
         let kept_back = told.kept_back;
@@ -153,7 +153,7 @@ impl Work {
     /// `within` has passed, and is then stopped. One that does not run just goes.
     pub(crate) fn leave(&mut self, id: &InstanceId, then: Then, within: Duration, why: &str) {
         let Some(record) = self.state.instances.get(id).cloned() else { return };
-        let until = self.now.plus(within);
+        let until = self.now.steady.plus(within);
         let listed =
             self.state.observed.as_ref().is_none_or(|seen| seen.instances.contains_key(id));
         match record.phase {
@@ -196,7 +196,7 @@ impl Work {
         self.state.live.asked.get(&record.id).is_some_and(|asked| {
             asked.what == Wish::Start
                 && asked.attempt == record.attempt
-                && self.now < asked.at.plus(ASK_AGAIN_AFTER)
+                && self.now.steady < asked.at.plus(ASK_AGAIN_AFTER)
         })
     }
 
@@ -208,7 +208,8 @@ impl Work {
             Some(d) => (d.stop_signal.clone(), d.stop_grace_period),
             None => (None, UNKNOWN_GRACE),
         };
-        let grace = grace.saturating_sub(self.now.since(record.stop_at.unwrap_or(self.now)));
+        let now = self.now.steady;
+        let grace = grace.saturating_sub(now.since(record.stop_at.unwrap_or(now)));
         if self.ask(id, Wish::Stop, record.attempt, grace + ASK_AGAIN_AFTER) {
             let signal = signal.unwrap_or_else(|| "SIGTERM".to_owned());
             self.effect(Action::StopInstance { id: id.clone(), signal, grace });
@@ -235,7 +236,7 @@ impl Work {
     }
 
     fn ask(&mut self, id: &InstanceId, what: Wish, attempt: u32, again: Duration) -> bool {
-        let now = self.now;
+        let now = self.now.steady;
         let asked = &mut self.state.live.asked;
         let same = asked.get(id).filter(|a| a.what == what && a.attempt == attempt);
         if same.is_some_and(|a| now < a.at.plus(again)) {

@@ -204,8 +204,12 @@ impl Log {
         Ok(())
     }
 
+    /// Sets the file aside under a number above all others, also after somebody set the clock back:
+    /// the numbers are the order of what was written.
     fn rotate(&mut self, now: UnixNanos) {
-        let aside = format!("{}.log", now.0);
+        let newest = self.aside().last().copied();
+        let number = newest.map_or(now.0, |newest| now.0.max(newest.saturating_add(1)));
+        let aside = format!("{number}.log");
         if rustix::fs::renameat(&self.folder, CURRENT, &self.folder, &aside).is_ok() {
             self.file = None;
             self.reopen();
@@ -213,13 +217,21 @@ impl Log {
         }
     }
 
-    fn prune(&self) {
-        let Ok(entries) = rustix::fs::Dir::read_from(self.folder.as_fd()) else { return };
+    /// The numbers of the files that were set aside, oldest first.
+    fn aside(&self) -> Vec<u64> {
+        let Ok(entries) = rustix::fs::Dir::read_from(self.folder.as_fd()) else {
+            return Vec::new();
+        };
         let number = |entry: rustix::fs::DirEntry| {
             entry.file_name().to_str().ok()?.strip_suffix(".log")?.parse::<u64>().ok()
         };
         let mut aside: Vec<u64> = entries.filter_map(|e| number(e.ok()?)).collect();
         aside.sort_unstable();
+        aside
+    }
+
+    fn prune(&self) {
+        let aside = self.aside();
         let surplus = aside.len().saturating_sub(self.limits.files_kept as usize);
         for old in &aside[..surplus] {
             let name = format!("{old}.log");
@@ -353,6 +365,23 @@ mod tests {
         assert!(current.ends_with("1970-01-01T00:00:00.000000039Z stderr F line 39\n"));
         let last = log.last_lines();
         assert_eq!((last.len(), last[19].as_str()), (20, "line 39"));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_leaves_the_order_of_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = LogLimits { file_bytes: 10, files_kept: 3 };
+        let mut log = open(folder.path(), limits);
+        let mut lines = Lines::new(Stream::Stdout);
+        for (n, at) in [900, 901, 100, 101, 100, 1000].into_iter().enumerate() {
+            log.take(&mut lines, Some(format!("line {n}\n").as_bytes()), UnixNanos(at));
+        }
+        let aside = log.aside();
+        let text = |number: &u64| {
+            let text = fs::read_to_string(folder.path().join(format!("{number}.log"))).unwrap();
+            text.trim_end().rsplit(' ').next().unwrap().to_owned()
+        };
+        assert_eq!(aside.iter().map(text).collect::<Vec<_>>(), ["2", "3", "4"], "{aside:?}");
     }
 
     #[test]

@@ -539,7 +539,10 @@ fn a_new_engine_adopts_what_runs_and_restarts_what_does_not() {
     rig.up([service("web", 3), quiet]);
     rig.restart_engine();
     // Meanwhile one has ended, one is gone without a word, and somebody else's is there.
-    rig.set("web.2", ReportedState::Exited(Exit { at: rig.now, code: Some(1), ..Exit::default() }));
+    rig.set(
+        "web.2",
+        ReportedState::Exited(Exit { at: rig.wall, code: Some(1), ..Exit::default() }),
+    );
     rig.seen.instances.remove(&id("web.3"));
     let stranger = rig.seen.instances[&id("web.1")].clone();
     rig.seen.instances.insert(id("ghost.1"), stranger);

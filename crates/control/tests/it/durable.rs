@@ -179,3 +179,41 @@ fn a_killed_engine_leaves_a_file_that_opens() {
         assert_eq!(control.state().services[&name("web")].last_release, u64::from(round));
     }
 }
+
+/// What is on its way when the machine goes down is neither frozen nor forgotten in its next run,
+/// whose steady clock begins anew.
+#[test]
+fn moments_of_an_earlier_run_of_the_machine_hold_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let clock = clock();
+    let mut seen = Observation::default();
+    {
+        let control = Control::open(&path, clock.clone(), 7, pool()).unwrap();
+        control.handle(&Event::Observed(seen.clone())).unwrap();
+        let handled = control.handle(&Event::Command(up([service("web", 1)]))).unwrap();
+        carry_out(&mut seen, &handled.actions, &clock);
+        settle(&control, &mut seen, &clock);
+        // It crashes often, so that its next start is far away.
+        for _ in 0..12 {
+            let reported = seen.instances.values_mut().next().unwrap();
+            reported.state = ReportedState::Exited(control::Exit::default());
+            let handled = control.handle(&Event::Observed(seen.clone())).unwrap();
+            carry_out(&mut seen, &handled.actions, &clock);
+            clock.advance(Duration::from_secs(1));
+        }
+        assert!(control.state().instances.values().any(|r| r.backoff_until.is_some()));
+    }
+    clock.reboot();
+    clock.set(UnixNanos(5));
+    seen = Observation::default();
+    let control = Control::open(&path, clock.clone(), 7, pool()).unwrap();
+    settle(&control, &mut seen, &clock);
+    let state = control.state();
+    let record = state.instances.values().next().unwrap();
+    assert_eq!(record.phase, control::Phase::Healthy, "{record:?}");
+    // The same run of the machine goes on where it was.
+    drop(control);
+    let control = Control::open(&path, clock, 7, pool()).unwrap();
+    assert_eq!(control.state().instances, state.instances);
+}

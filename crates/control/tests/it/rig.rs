@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use base::{InstanceId, UnixNanos};
+use base::{InstanceId, Now, SteadyNanos, UnixNanos};
 use control::{
     Action, Command, Event, Exit, Health, Observation, Reported, ReportedState, RoutePlan, State,
     advance, check, view,
@@ -13,9 +13,10 @@ use crate::support::{id, name, pool};
 
 pub(crate) struct Rig {
     pub(crate) state: State,
-    pub(crate) now: UnixNanos,
+    pub(crate) now: SteadyNanos,
+    pub(crate) wall: UnixNanos,
     pub(crate) seen: Observation,
-    pub(crate) wake: Option<UnixNanos>,
+    pub(crate) wake: Option<SteadyNanos>,
     pub(crate) plan: RoutePlan,
     /// Kinds and messages of events, oldest first.
     pub(crate) events: Vec<String>,
@@ -31,7 +32,8 @@ impl Rig {
     pub(crate) fn new() -> Rig {
         let mut rig = Rig {
             state: State::new(pool(), 1),
-            now: UnixNanos(1_000_000_000_000_000_000),
+            now: SteadyNanos(1_000_000_000_000),
+            wall: UnixNanos(1_000_000_000_000_000_000),
             seen: Observation::default(),
             wake: None,
             plan: RoutePlan::default(),
@@ -46,7 +48,7 @@ impl Rig {
 
     /// Hands one event in and carries out what comes of it; says in short what was asked for.
     pub(crate) fn hand(&mut self, event: &Event) -> Vec<String> {
-        let (next, actions) = advance(&self.state, event, self.now);
+        let (next, actions) = advance(&self.state, event, self.both());
         self.state = next;
         self.wake = None;
         let mut said = Vec::new();
@@ -63,7 +65,7 @@ impl Rig {
                         attempt: record.attempt,
                         state,
                         detail: String::new(),
-                        started_at: Some(self.now),
+                        started_at: Some(self.wall),
                         address: Some(record.address),
                         port_env: None,
                     };
@@ -73,7 +75,7 @@ impl Rig {
                     said.push(format!("stop {id} {signal} {}s", grace.as_secs()));
                     let reported = self.seen.instances.get_mut(&id);
                     if let Some(reported) = reported.filter(|_| self.obedient) {
-                        let exit = Exit { at: self.now, signal: Some(15), ..Exit::default() };
+                        let exit = Exit { at: self.wall, signal: Some(15), ..Exit::default() };
                         reported.state = ReportedState::Exited(exit);
                     }
                 }
@@ -104,7 +106,10 @@ impl Rig {
 
     pub(crate) fn refuse(&self, command: &Command) -> String {
         let problem = check(&self.state, command).unwrap_err();
-        assert_eq!(advance(&self.state, &Event::Command(command.clone()), self.now).0, self.state);
+        assert_eq!(
+            advance(&self.state, &Event::Command(command.clone()), self.both()).0,
+            self.state
+        );
         problem.to_string()
     }
 
@@ -137,6 +142,11 @@ impl Rig {
 
     pub(crate) fn wait(&mut self, by: Duration) {
         self.now = self.now.plus(by);
+        self.wall = self.wall.plus(by);
+    }
+
+    fn both(&self) -> Now {
+        Now { wall: self.wall, steady: self.now }
     }
 
     pub(crate) fn set(&mut self, of: &str, state: ReportedState) {
@@ -145,7 +155,7 @@ impl Rig {
 
     pub(crate) fn exit(&mut self, of: &str, code: i32) -> Vec<String> {
         let exit = Exit {
-            at: self.now,
+            at: self.wall,
             code: Some(code),
             last_lines: vec!["last words".to_owned()],
             ..Exit::default()

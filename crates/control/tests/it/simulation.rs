@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::UnixNanos;
+use base::{SteadyNanos, UnixNanos};
 use control::{
     Action, Command, Event, Health, InstanceRecord, Intent, Phase, RecordKey, ReportedState, State,
     advance, check, view,
@@ -27,13 +27,18 @@ struct Simulation {
     file: BTreeMap<&'static str, spec::Service>,
     crashes: bool,
     crashed: u32,
+    /// Somebody sets the wall clock now and then, as this says.
+    clock_steps: Option<Chance>,
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 impl Simulation {
-    fn new(seed: u64, traced: bool) -> Simulation {
+    fn new(seed: u64, traced: bool, clock_steps: bool) -> Simulation {
         let mut chance = Chance(seed);
         let world = World {
-            now: UnixNanos(1_000_000_000_000_000_000),
+            now: SteadyNanos(1_000_000_000_000_000),
+            wall: UnixNanos(1_000_000_000_000_000_000),
             jobs: vec!["job".to_owned()],
             ..World::default()
         };
@@ -51,12 +56,13 @@ impl Simulation {
             file,
             crashes: true,
             crashed: 0,
+            clock_steps: clock_steps.then_some(Chance(seed ^ 0xc10c)),
         }
     }
 
     /// One event: decided, written, checked, and carried out as far as no crash comes between.
     fn handle(&mut self, event: &Event) {
-        let now = self.world.now;
+        let now = self.world.both();
         self.note(event);
         let (next, actions) = advance(&self.state, event, now);
         let mut written = self.state.clone();
@@ -91,11 +97,13 @@ impl Simulation {
         self.crashed += 1;
         self.trace.push("  the engine crashes".to_owned());
         self.world.crash();
+        self.state = reloaded(&self.state);
         if self.chance.one_in(10) {
             self.trace.push("  the machine restarts".to_owned());
             self.world.lose_processes();
+            self.world.now = SteadyNanos(self.chance.below(1_000_000_000_000));
+            self.state.rebase(self.world.now);
         }
-        self.state = reloaded(&self.state);
     }
 
     /// What must hold of every state.
@@ -144,9 +152,9 @@ impl Simulation {
     /// The same event once more asks for nothing: a step goes as far as it can.
     fn check_settled(&self, event: &Event, next: &State) {
         if let Event::Observed(_) = event
-            && self.world.now.millis().is_multiple_of(4)
+            && (self.world.now.0 / 1_000_000).is_multiple_of(4)
         {
-            let (_, again) = advance(next, event, self.world.now);
+            let (_, again) = advance(next, event, self.world.both());
             let again: Vec<_> = again.iter().filter(|a| !matches!(a, Action::WakeAt(_))).collect();
             assert!(again.is_empty(), "the same observation again asks for {again:?}");
         }
@@ -177,6 +185,13 @@ impl Simulation {
     }
 
     fn act(&mut self, temper: Temper) {
+        if let Some(chance) = &mut self.clock_steps
+            && chance.one_in(10)
+        {
+            let wall = self.world.wall;
+            let back = UnixNanos(wall.0 - 3_600_000_000_000);
+            self.world.wall = if chance.one_in(2) { wall.plus(HOUR) } else { back };
+        }
         let by = self.chance.millis(1, 800);
         self.world.pass(by, temper, &mut self.chance);
         if self.world.wake.is_some_and(|at| at <= self.world.now) {
@@ -228,7 +243,7 @@ impl Simulation {
         if !self.traced {
             return;
         }
-        let at = self.world.now.millis() % 10_000_000;
+        let at = self.world.now.0 / 1_000_000 % 10_000_000;
         let line = match event {
             Event::Command(Command::Up { app, .. }) => {
                 let of = |s: &spec::Service| format!("{} x{} {:?}", s.name, s.replicas, s.command);
@@ -409,7 +424,7 @@ fn brief(action: &Action) -> String {
 
 /// Runs one seed; when it fails, runs it again to say what went before.
 fn run(seed: u64, traced: bool) -> Simulation {
-    let mut simulation = Simulation::new(seed, traced);
+    let mut simulation = Simulation::new(seed, traced, true);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation.run()));
     let Err(panic) = result else { return simulation };
     if !traced {
@@ -437,6 +452,21 @@ fn keeps_its_promises_through_trouble() {
         crashed += run(seed, false).crashed;
     }
     assert!(crashed > 100, "the simulation hardly crashes the engine: {crashed}");
+}
+
+#[test]
+fn a_clock_that_is_set_changes_no_decision() {
+    for seed in 0..30 {
+        let [steps, none] = [true, false].map(|clock_steps| {
+            let mut simulation = Simulation::new(seed, true, clock_steps);
+            simulation.run();
+            simulation.trace
+        });
+        for (steps, none) in steps.iter().zip(&none) {
+            assert_eq!(steps, none, "seed {seed}");
+        }
+        assert_eq!(steps.len(), none.len());
+    }
 }
 
 #[test]

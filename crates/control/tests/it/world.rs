@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{InstanceId, UnixNanos};
+use base::{InstanceId, Now, SteadyNanos, UnixNanos};
 use control::{
     Action, EdgeReport, Exit, InstanceRecord, Observation, Reported, ReportedState, RoutePlan,
 };
@@ -40,8 +40,8 @@ pub(crate) struct Process {
     pub(crate) state: ReportedState,
     started_at: UnixNanos,
     /// When it leaves its present state by itself.
-    turn_at: Option<UnixNanos>,
-    killed_at: Option<UnixNanos>,
+    turn_at: Option<SteadyNanos>,
+    killed_at: Option<SteadyNanos>,
     /// Runs to its end rather than on.
     job: bool,
 }
@@ -54,14 +54,16 @@ impl Process {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct World {
-    pub(crate) now: UnixNanos,
+    pub(crate) now: SteadyNanos,
+    /// What people's clocks show; somebody may set them.
+    pub(crate) wall: UnixNanos,
     pub(crate) processes: BTreeMap<InstanceId, Process>,
-    pub(crate) removing: BTreeMap<InstanceId, UnixNanos>,
+    pub(crate) removing: BTreeMap<InstanceId, SteadyNanos>,
     pub(crate) applied: Option<Arc<RoutePlan>>,
-    pub(crate) arriving: Vec<(UnixNanos, Arc<RoutePlan>)>,
+    pub(crate) arriving: Vec<(SteadyNanos, Arc<RoutePlan>)>,
     /// Requests under way: where, and until when.
-    pub(crate) requests: Vec<(InstanceId, UnixNanos)>,
-    pub(crate) wake: Option<UnixNanos>,
+    pub(crate) requests: Vec<(InstanceId, SteadyNanos)>,
+    pub(crate) wake: Option<SteadyNanos>,
     /// Services whose programs end with code 0 after a while.
     pub(crate) jobs: Vec<String>,
 }
@@ -144,7 +146,7 @@ impl World {
             release: record.release,
             address: record.address,
             state: ReportedState::Launching,
-            started_at: self.now,
+            started_at: self.wall,
             turn_at: Some(self.now.plus(chance.millis(1, 200))),
             killed_at: None,
             job: self.jobs.iter().any(|job| job == record.service().as_str()),
@@ -166,15 +168,24 @@ impl World {
         self.removing.clear();
     }
 
+    pub(crate) fn both(&self) -> Now {
+        Now { wall: self.wall, steady: self.now }
+    }
+
     /// Lets time pass.
     pub(crate) fn pass(&mut self, by: Duration, temper: Temper, chance: &mut Chance) {
         self.now = self.now.plus(by);
-        let now = self.now;
+        self.wall = self.wall.plus(by);
+        let now = self.both();
         for process in self.processes.values_mut().filter(|p| p.is_live()) {
             turn(process, now, temper, chance);
         }
-        let gone: Vec<_> =
-            self.removing.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+        let gone: Vec<_> = self
+            .removing
+            .iter()
+            .filter(|(_, at)| **at <= now.steady)
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in gone {
             self.removing.remove(&id);
             if self.processes.get(&id).is_some_and(|p| !p.is_live()) {
@@ -182,7 +193,7 @@ impl World {
             }
         }
         self.serve(chance);
-        while self.arriving.first().is_some_and(|(at, _)| *at <= now) {
+        while self.arriving.first().is_some_and(|(at, _)| *at <= now.steady) {
             self.applied = Some(self.arriving.remove(0).1);
         }
     }
@@ -204,10 +215,11 @@ impl World {
     }
 }
 
-fn turn(process: &mut Process, now: UnixNanos, temper: Temper, chance: &mut Chance) {
+fn turn(process: &mut Process, at: Now, temper: Temper, chance: &mut Chance) {
+    let now = at.steady;
     let mut luck = |one_in: u64| one_in > 0 && chance.one_in(one_in);
     let exit =
-        |code, signal| ReportedState::Exited(Exit { at: now, code, signal, ..Exit::default() });
+        |code, signal| ReportedState::Exited(Exit { at: at.wall, code, signal, ..Exit::default() });
     if process.killed_at.is_some_and(|at| at <= now) {
         process.state = exit(None, Some(15));
         return;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Agent, InstanceEvent};
-use base::{InstanceId, Problem, ServiceName, UnixNanos};
+use base::{InstanceId, Problem, ServiceName, SteadyNanos, UnixNanos};
 use console::wire::{self, Accepted};
 use control::{
     Action, Control, ControlError, EdgeReport, Event, Handled, InstanceRecord, Observation,
@@ -92,10 +92,12 @@ pub(super) struct Carrier {
     removing: HashSet<InstanceId>,
     failed_starts: HashMap<InstanceId, Reported>,
     listening: HashMap<InstanceId, BTreeSet<u16>>,
+    /// The tick at which the youngest instance was started.
+    youngest_tick: u64,
     hosts: Vec<(IpAddr, Vec<String>)>,
     plan: Arc<RoutePlan>,
     revision: u64,
-    wake_at: Option<UnixNanos>,
+    wake_at: Option<SteadyNanos>,
     ending: Option<Ending>,
     ticks: u64,
     store_fails: bool,
@@ -126,6 +128,7 @@ impl Carrier {
             removing: HashSet::new(),
             failed_starts: HashMap::new(),
             listening: HashMap::new(),
+            youngest_tick: 0,
             hosts: Vec::new(),
             plan: Arc::default(),
             revision: 0,
@@ -171,7 +174,7 @@ impl Carrier {
     }
 
     fn until_wake(&self) -> impl Future<Output = ()> + 'static {
-        let wait = self.wake_at.map(|at| at.since(self.shared.clock.now()));
+        let wait = self.wake_at.map(|at| at.since(self.shared.clock.steady()));
         async move {
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -204,7 +207,7 @@ impl Carrier {
                 if !std::mem::replace(&mut self.store_fails, true) {
                     eprintln!("error: {error}; trying again every second");
                 }
-                self.wake_at = Some(self.shared.clock.now().plus(STORE_RETRY));
+                self.wake_at = Some(self.shared.clock.steady().plus(STORE_RETRY));
             }
             Err(error) => return Err(super::serve::internal(error)),
         }
@@ -330,6 +333,7 @@ impl Carrier {
         match done {
             Done::Started { id, attempt, result } => {
                 self.launching.remove(&id);
+                self.youngest_tick = self.ticks;
                 if let Err(error) = result {
                     let failed = failed_start(attempt, self.shared.clock.now(), error);
                     self.failed_starts.insert(id, failed);
@@ -544,11 +548,9 @@ impl Carrier {
     /// Looks which ports instances listen on beside those that were declared. The kernel walks all
     /// of its connections for this, so it is done often only while something is young.
     fn look_for_listeners(&mut self) -> bool {
-        let now = self.shared.clock.now();
-        let started = self.agent.instances().into_iter().filter_map(|s| s.started_at);
-        let Some(youngest) = started.map(|at| now.since(at).as_secs()).min() else { return false };
-        let due = LISTENING_AT.contains(&youngest) || self.ticks.is_multiple_of(LISTENING_EVERY);
-        if !due {
+        let age = self.ticks - self.youngest_tick;
+        let due = LISTENING_AT.contains(&age) || self.ticks.is_multiple_of(LISTENING_EVERY);
+        if !due || self.agent.instances().is_empty() {
             return false;
         }
         let listening = self.agent.listening_ports();
