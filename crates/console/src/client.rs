@@ -24,9 +24,11 @@ use crate::wire::{
     Overview, ServiceDetail, Status,
 };
 
-/// How long the engine may take to answer what is only read. A command may take as long as it
-/// needs; an engine that ends closes the connection.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the engine may take to begin its answer to what is only read. A command may take as
+/// long as it needs; an engine that ends closes the connection.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a search through logs may take, and the rest of any answer that has begun.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer, and the longest line of a stream.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -41,6 +43,9 @@ pub enum ClientError {
         /// Why it could not be opened.
         source: io::Error,
     },
+    /// The engine is there and says nothing.
+    #[error("no answer from the engine after {} s", .0.as_secs())]
+    Silent(Duration),
     /// The engine refused, and says why.
     #[error("{0}")]
     Refused(Problem),
@@ -147,7 +152,8 @@ impl Client {
     }
 
     async fn look(&self, path: &str) -> Result<(Response<Incoming>, JoinSet<()>), ClientError> {
-        self.send(Method::GET, path, Vec::new(), Some(ANSWER_TIMEOUT)).await
+        let patience = if path.starts_with("/api/logs") { SEARCH_TIMEOUT } else { ANSWER_TIMEOUT };
+        self.send(Method::GET, path, Vec::new(), Some(patience)).await
     }
 
     /// Sends a request and waits, so long at most, for the head of its answer; a refusal becomes
@@ -181,7 +187,7 @@ impl Client {
             None => answer.await,
             Some(patience) => tokio::time::timeout(patience, answer)
                 .await
-                .map_err(|_| ClientError::broken("nothing came for a minute"))?,
+                .map_err(|_| ClientError::Silent(patience))?,
         };
         let response = answer.map_err(ClientError::broken)?;
         if response.status().is_success() {
@@ -198,8 +204,8 @@ impl Client {
 
 async fn collect(response: Response<Incoming>) -> Result<Bytes, ClientError> {
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-    let body = tokio::time::timeout(ANSWER_TIMEOUT, body).await;
-    let body = body.map_err(|_| ClientError::broken("it did not end within a minute"))?;
+    let body = tokio::time::timeout(SEARCH_TIMEOUT, body).await;
+    let body = body.map_err(|_| ClientError::Silent(SEARCH_TIMEOUT))?;
     body.map(|body| body.to_bytes()).map_err(|error| match error.is::<LengthLimitError>() {
         true => ClientError::broken("it is larger than 64 MiB"),
         false => ClientError::broken(error),
@@ -299,7 +305,7 @@ mod tests {
 
     /// The clock is paused: it jumps ahead as soon as nothing else can happen.
     #[tokio::test(start_paused = true)]
-    async fn what_is_read_is_waited_for_a_minute_and_a_command_until_it_is_done() {
+    async fn what_is_read_is_waited_for_a_while_and_a_command_until_it_is_done() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("engine.sock");
         // It accepts connections, as every bound socket does, and never answers.
@@ -307,7 +313,7 @@ mod tests {
         let client = Client::new(socket);
         let a_day = Duration::from_secs(86_400);
         let read = tokio::time::timeout(a_day, client.overview()).await;
-        assert!(matches!(read, Ok(Err(ClientError::Broken(_)))), "{read:?}");
+        assert!(matches!(read, Ok(Err(ClientError::Silent(_)))), "{read:?}");
         let command = Command::Stop { services: Vec::new() };
         let asked = tokio::time::timeout(a_day, client.command(&command)).await;
         assert!(asked.is_err(), "{asked:?}");

@@ -208,6 +208,7 @@ fn status() -> Status {
         addresses: "127.64.0.0/16".to_owned(),
         isolation: Isolation { mode: "full".to_owned(), missing: vec!["BPF".to_owned()] },
         started_at: UnixNanos(1),
+        ending: false,
         memory_bytes: 1,
         cpu_micros: 1,
         revision: 1,

@@ -27,6 +27,8 @@ pub struct Status {
     pub isolation: Isolation,
     /// When the engine started.
     pub started_at: UnixNanos,
+    /// Everything is being stopped, and the engine ends when that is done.
+    pub ending: bool,
     /// The engine's resident memory.
     pub memory_bytes: u64,
     /// CPU time of the engine since it started.

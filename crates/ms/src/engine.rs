@@ -6,6 +6,7 @@
 mod api;
 mod carry;
 mod convert;
+mod ending;
 mod figures;
 mod lock;
 mod logs;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use base::Problem;
 
 pub(crate) use lock::is_locked;
+pub(crate) use logs::without_engine as logs_without_engine;
 
 /// Exit code of an engine whose state folder another engine holds.
 pub(crate) const RUNS_ALREADY: i32 = 75;

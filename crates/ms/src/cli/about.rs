@@ -77,7 +77,12 @@ pub(crate) fn completion(shell: clap_complete::Shell, out: &mut Out) -> Outcome 
         clap::Command::new("ms").args(all.get_arguments().cloned()).subcommands(visible);
     clap_complete::generate(shell, &mut shown, "ms", &mut script);
     script.write_all(services_of(shell).as_bytes())?;
-    out.text(&String::from_utf8_lossy(&script))?;
+    let script = String::from_utf8_lossy(&script);
+    if out.mode.json {
+        out.json("ms.completion/1", &serde_json::json!({ "script": script }))?;
+    } else {
+        out.text(&script)?;
+    }
     out.flush()?;
     Ok(DONE)
 }

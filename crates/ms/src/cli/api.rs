@@ -10,7 +10,7 @@ use console::wire::{
     Accepted, Command, EventView, LogPage, LogQuery, Overview, ServiceDetail, Status,
 };
 
-use super::stop::{FAILED, FORBIDDEN, Outcome, Stop, UNREACHABLE, USAGE};
+use super::stop::{FAILED, FORBIDDEN, Outcome, Stop, TIMED_OUT, UNREACHABLE, USAGE};
 
 /// An engine, whether it runs or not.
 #[derive(Clone, Debug)]
@@ -20,6 +20,11 @@ impl Client {
     /// The engine of this state folder.
     pub(crate) fn new(state: &Path) -> Client {
         Client(console::client::Client::new(state.join("engine.sock")))
+    }
+
+    /// The state folder.
+    pub(crate) fn state(&self) -> &Path {
+        self.0.socket().parent().unwrap_or(Path::new("."))
     }
 
     /// Whether something listens on the socket.
@@ -87,6 +92,12 @@ fn stop(error: ClientError) -> Stop {
                     .with_cause(cause)
                     .with_next("ms up -d   |   name another app with --file or --state");
             Stop::new(UNREACHABLE, problem)
+        }
+        silent @ ClientError::Silent(_) => {
+            let problem = Problem::new("engine-silent", silent.to_string())
+                .with_cause("it holds its socket and is stuck, stopped, or short of CPU or memory")
+                .with_next("see engine.log in the state folder; killed, it is brought back and services run on");
+            Stop::new(TIMED_OUT, problem)
         }
         ClientError::Refused(problem) => Stop::new(exit_of(&problem.code), problem),
         ClientError::Broken(cause) => {

@@ -13,8 +13,11 @@ use super::out::Out;
 use super::progress::{Live, POLL, Wanted, chosen, conclude, standing, wait};
 use super::project::{Here, engine_here, state_here};
 use super::settle::{Goal, Verdict};
-use super::stop::{DONE, Outcome, Stop, TIMED_OUT};
+use super::stop::{DONE, FAILED, Outcome, Stop, TIMED_OUT};
 use super::style::{Style, paint};
+
+/// An engine that died and was not brought back by then has lost its supervisor too.
+const GONE_FOR_GOOD: Duration = Duration::from_secs(15);
 
 /// Stops the app and its engine.
 ///
@@ -77,13 +80,30 @@ pub(crate) async fn until_gone(
     out: &mut Out,
 ) -> Outcome<()> {
     let start = clock.monotonic();
+    let mut answered = start;
     let mut live = Live::default();
     let wanted = Wanted { names, revision: 0, goal: Goal::Stopped, timeout };
     let mut interrupt = Interrupt::listen()?;
     loop {
         match client.overview().await {
-            Ok(overview) => live.show(&overview, &wanted, clock, out)?,
-            Err(_) if !client.answers().await => return live.erase(out),
+            // Whoever asked for the app again meanwhile has the last word.
+            Ok(overview) if !overview.status.ending => {
+                live.erase(out)?;
+                let problem = Problem::new("overtaken", "the app was asked for again meanwhile")
+                    .with_cause("an `ms up` came while it was being stopped")
+                    .with_next("ms ps   |   ms down stops it again");
+                return Err(Stop::new(FAILED, problem));
+            }
+            Ok(overview) => {
+                answered = clock.monotonic();
+                live.show(&overview, &wanted, clock, out)?;
+            }
+            // One that ends in order takes its socket away; one that died is brought back.
+            Err(_) if !client.may_come_back() => return live.erase(out),
+            Err(stop) if clock.monotonic() - answered >= GONE_FOR_GOOD => {
+                live.erase(out)?;
+                return Err(stop);
+            }
             Err(_) => {}
         }
         if clock.monotonic() - start >= timeout {

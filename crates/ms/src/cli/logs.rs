@@ -10,7 +10,7 @@ use super::args::Logs;
 use super::interrupt::Interrupt;
 use super::out::{Out, with_schema};
 use super::show::moment;
-use super::stop::{DONE, Outcome, Stop};
+use super::stop::{DONE, FAILED, Outcome, Stop};
 use super::style::{Style, clean, paint, slot};
 
 /// Lines that the API gives at most.
@@ -50,11 +50,24 @@ pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mu
             .with_next("leave one of them out");
         return Err(Stop::usage(problem));
     }
-    let names = super::names::instances(&client, &logs.services).await?;
+    // What was written is there to read also when nothing runs any more.
+    let written = client.state().join("logs");
+    let runs = logs.follow || !written.is_dir() || client.answers().await;
+    let names = match runs {
+        true => super::names::instances(&client, &logs.services).await?,
+        false => super::names::written(&written, &logs.services)?,
+    };
     let mut printer = Printer::new(out, &names);
     printer.timestamps = logs.timestamps;
     if !logs.follow {
-        let page = client.logs(&query).await?;
+        let page = match runs {
+            true => client.logs(&query).await?,
+            false => {
+                out.progress("no engine runs; this is what was written")?;
+                let page = crate::engine::logs_without_engine(client.state(), query.clone()).await;
+                page.map_err(|problem| Stop::new(FAILED, problem))?
+            }
+        };
         if page.lines.is_empty() {
             let filtered = query.grep.is_some() || query.since.is_some() || query.until.is_some();
             out.progress(if filtered { "no line matches" } else { "no output yet" })?;

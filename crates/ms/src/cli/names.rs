@@ -1,5 +1,8 @@
 //! Names of services as people typed them, checked against the app that runs.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use base::Problem;
 use console::wire::{Overview, ServiceView};
 
@@ -45,6 +48,25 @@ pub(crate) async fn instances(client: &Client, names: &[String]) -> Outcome<Vec<
         found.extend(ids.filter(|id| service_named || names.contains(id)));
     }
     Ok(found)
+}
+
+/// Instances of what was named that have a folder in `logs`, where each wrote its output.
+pub(crate) fn written(logs: &Path, names: &[String]) -> Outcome<Vec<String>> {
+    let folders = std::fs::read_dir(logs).into_iter().flatten().flatten();
+    let all: BTreeSet<base::InstanceId> =
+        folders.filter_map(|folder| folder.file_name().to_str()?.parse().ok()).collect();
+    let is =
+        |id: &base::InstanceId, name: &str| id.service().as_str() == name || id.to_string() == name;
+    for name in names {
+        if !all.iter().any(|id| is(id, name)) {
+            let problem = Problem::new("service-unknown", format!("no output of `{name}`"))
+                .with_cause(format!("nothing of that name is in {}", logs.display()))
+                .with_next("start the app first: ms up -d");
+            return Err(Stop::usage(problem));
+        }
+    }
+    let named = |id: &&base::InstanceId| names.is_empty() || names.iter().any(|name| is(id, name));
+    Ok(all.iter().filter(named).map(ToString::to_string).collect())
 }
 
 fn unknown(overview: &Overview, name: &str) -> Stop {

@@ -284,10 +284,16 @@ pub(crate) async fn conclude(
         if reached(service, wanted.goal) {
             continue;
         }
+        // What others said, or an earlier attempt, is not why this one failed.
+        let well = |state: &str| matches!(state, "healthy" | "stopped" | "draining");
+        let ill: Vec<_> = service.instances.iter().filter(|i| !well(&i.state)).collect();
+        let named = match ill.as_slice() {
+            [] => vec![name.clone()],
+            ill => ill.iter().map(|instance| instance.id.to_string()).collect(),
+        };
         let query = console::wire::LogQuery {
-            services: vec![name.clone()],
-            // What an earlier attempt said is not why this one failed.
-            since: service.instances.iter().filter_map(|instance| instance.started_at).min(),
+            services: named,
+            since: ill.iter().filter_map(|instance| instance.started_at).min(),
             limit: Some(LAST_LINES),
             ..Default::default()
         };

@@ -212,6 +212,7 @@ fn json_is_one_object_with_its_schema_and_nothing_else() {
         ("ms check --json", "ms.check/1"),
         ("ms console --json", "ms.console/1"),
         ("ms version --json", "ms.version/1"),
+        ("ms completion bash --json", "ms.completion/1"),
         ("ms explain no-engine --json", "ms.explain/1"),
     ] {
         let did = ms(Some(&Fake::new(&["web"])), &["web"], line);

@@ -30,6 +30,7 @@ fn status() -> Status {
         addresses: "127.64.0.0/16".to_owned(),
         isolation: Isolation { mode: "full".to_owned(), missing: vec![] },
         started_at: UnixNanos(5_000_000_000),
+        ending: false,
         memory_bytes: 20 << 20,
         cpu_micros: 1000,
         revision: 7,

@@ -53,13 +53,11 @@ pub(crate) async fn run(
     } else {
         run.attached(&services, clock, out).await
     };
-    if matches!(outcome, Err(Stop::Interrupted)) {
-        if started {
-            end_without_app(&client, clock).await;
-        }
-        if client.answers().await {
-            out.progress("the engine goes on: ms ps shows how far it is, ms down stops it")?;
-        }
+    if started && outcome.is_err() {
+        end_without_app(&client, clock).await;
+    }
+    if matches!(outcome, Err(Stop::Interrupted)) && client.answers().await {
+        out.progress("the engine goes on: ms ps shows how far it is, ms down stops it")?;
     }
     outcome
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent::{Agent, Usage};
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 
 use super::carry::Request;
 use super::figures::{self, Figures};
+use super::lock::Folder;
 use super::published::HostPorts;
 use super::{logs, views};
 
@@ -42,6 +44,9 @@ pub(super) struct Shared {
     pub(super) control: Arc<Control>,
     pub(super) changes: watch::Sender<u64>,
     pub(super) host_ports: HostPorts,
+    /// Everything is being stopped, and the engine ends then.
+    pub(super) ending: AtomicBool,
+    pub(super) folder: Folder,
     pub(super) requests: mpsc::Sender<Request>,
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent::{Agent, InstanceEvent};
@@ -23,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::api::Shared;
 use super::convert;
+use super::ending::WhenDown;
 use super::prepare::{self, Prepared, Workshop};
 use super::published::{self, HostPorts};
 
@@ -70,15 +72,6 @@ struct UpReady {
     prepared: BTreeMap<ServiceName, Prepared>,
 }
 
-/// How the engine ends.
-#[derive(Clone, Copy, PartialEq)]
-enum Ending {
-    /// At once; services run on.
-    Now,
-    /// When the app is down.
-    WhenDown { exit: bool, volumes: bool },
-}
-
 /// The loop and what it remembers between turns.
 pub(super) struct Carrier {
     control: Arc<Control>,
@@ -98,7 +91,10 @@ pub(super) struct Carrier {
     plan: Arc<RoutePlan>,
     revision: u64,
     wake_at: Option<SteadyNanos>,
-    ending: Option<Ending>,
+    /// The engine ends now; services run on.
+    leaving: bool,
+    /// What happens when the app is down.
+    when_down: Option<WhenDown>,
     ticks: u64,
     store_fails: bool,
     preparing: usize,
@@ -133,7 +129,8 @@ impl Carrier {
             plan: Arc::default(),
             revision: 0,
             wake_at: None,
-            ending: None,
+            leaving: false,
+            when_down: None,
             ticks: 0,
             store_fails: false,
             preparing: 0,
@@ -147,6 +144,9 @@ impl Carrier {
         every_second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
         let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
+        if let Some(wish) = WhenDown::read(&self.shared.state_dir) {
+            let _ = self.go_down(wish)?;
+        }
         self.turn()?;
         loop {
             let sleep = self.until_wake();
@@ -156,9 +156,12 @@ impl Carrier {
                 Some(request) = asked.recv() => self.request(request)?,
                 Some(done) = self.works.join_next() => self.done(done)?,
                 () = sleep => self.tick()?,
-                _ = every_second.tick() => if !self.second() { continue },
-                _ = terminate.recv() => self.ending = Some(Ending::Now),
-                _ = interrupt.recv() => self.ending = Some(Ending::Now),
+                _ = every_second.tick() => {
+                    self.look_for_folder()?;
+                    if !self.second() { continue }
+                }
+                _ = terminate.recv() => self.leaving = true,
+                _ = interrupt.recv() => self.leaving = true,
             }
             // What arrived meanwhile belongs to the same picture.
             while self.agent_events.try_recv().is_ok() {}
@@ -368,17 +371,17 @@ impl Carrier {
                 return Ok(());
             }
             wire::Command::Down { volumes, exit } => {
-                self.ending = Some(Ending::WhenDown { exit, volumes });
-                Ok(Do::Down)
+                let _ = reply.send(self.go_down(WhenDown { exit, volumes })?);
+                return Ok(());
             }
             wire::Command::Shutdown { keep_services: true } => {
-                self.ending = Some(Ending::Now);
+                self.leaving = true;
                 let _ = reply.send(Ok(Accepted::default()));
                 return Ok(());
             }
             wire::Command::Shutdown { keep_services: false } => {
-                self.ending = Some(Ending::WhenDown { exit: true, volumes: false });
-                Ok(Do::Down)
+                let _ = reply.send(self.go_down(WhenDown { exit: true, volumes: false })?);
+                return Ok(());
             }
             wire::Command::Stop { services } => of(&services, |services| Do::Stop { services }),
             wire::Command::Start { services } => of(&services, |services| Do::Start { services }),
@@ -407,15 +410,30 @@ impl Carrier {
             Err(ControlError::Refused(problem)) => return Ok(Err(*problem)),
             Err(ControlError::Fenced) => return Err(super::serve::internal(ControlError::Fenced)),
             Err(error) => {
-                let problem = Problem::new("state-folder", "the engine cannot write its records")
-                    .with_cause(error.to_string())
-                    .with_next("make room on the disk of the state folder, then try again");
-                return Ok(Err(problem));
+                return Ok(Err(unwritable(error)));
             }
         };
         let changed = handled.changed.clone();
         self.carry_out(handled);
         Ok(Ok(Accepted { revision: self.shared.revision(), changed, warnings: Vec::new() }))
+    }
+
+    /// Stops everything; what follows is kept first, for an engine that comes after this one.
+    fn go_down(&mut self, wish: WhenDown) -> Result<Result<Accepted, Problem>, Problem> {
+        if let Err(error) = wish.keep(&self.shared.state_dir) {
+            return Ok(Err(unwritable(error)));
+        }
+        let answer = self.command(control::Command::Down)?;
+        match answer {
+            Ok(_) => self.set_when_down(Some(wish)),
+            Err(_) => WhenDown::forget(&self.shared.state_dir),
+        }
+        Ok(answer)
+    }
+
+    fn set_when_down(&mut self, wish: Option<WhenDown>) {
+        self.when_down = wish;
+        self.shared.ending.store(wish.is_some_and(|wish| wish.exit), Ordering::Relaxed);
     }
 
     /// Prepares an app beside the loop; `up` follows when that is done.
@@ -478,7 +496,6 @@ impl Carrier {
     }
 
     fn up(&mut self, up: UpReady) -> Result<Result<Accepted, Problem>, Problem> {
-        self.ending = None;
         let as_json = |(name, prepared): (ServiceName, Prepared)| {
             (name, serde_json::to_value(prepared).unwrap_or_default())
         };
@@ -489,10 +506,12 @@ impl Carrier {
             prepared: up.prepared.into_iter().map(as_json).collect(),
         };
         let mut answer = self.command(command)?;
-        if let Ok(accepted) = &mut answer
-            && !accepted.changed.is_empty()
-        {
-            accepted.warnings.extend(self.less_isolated());
+        if let Ok(accepted) = &mut answer {
+            self.set_when_down(None);
+            WhenDown::forget(&self.shared.state_dir);
+            if !accepted.changed.is_empty() {
+                accepted.warnings.extend(self.less_isolated());
+            }
         }
         Ok(answer)
     }
@@ -562,23 +581,33 @@ impl Carrier {
         true
     }
 
+    /// Whether the engine ends now; does first what was wanted for when the app is down.
     fn ended(&mut self) -> bool {
-        match self.ending {
-            None => false,
-            Some(Ending::Now) => true,
-            Some(Ending::WhenDown { exit, volumes }) => {
-                let down = self.control.state().app.is_none() && self.agent.instances().is_empty();
-                if !down || !self.works.is_empty() {
-                    return false;
-                }
-                self.ending = None;
-                if volumes {
-                    let _ = std::fs::remove_dir_all(self.shared.state_dir.join("volumes"));
-                }
-                let _ = std::fs::remove_dir_all(self.shared.state_dir.join("layers"));
-                exit
-            }
+        let Some(wish) = self.when_down.filter(|_| !self.leaving) else { return self.leaving };
+        let down = self.control.state().app.is_none() && self.agent.instances().is_empty();
+        if !down || !self.works.is_empty() {
+            return false;
         }
+        if wish.volumes {
+            let _ = std::fs::remove_dir_all(self.shared.state_dir.join("volumes"));
+        }
+        let _ = std::fs::remove_dir_all(self.shared.state_dir.join("layers"));
+        self.shared.host_ports.forget();
+        WhenDown::forget(&self.shared.state_dir);
+        self.set_when_down(None);
+        wish.exit
+    }
+
+    /// Stops everything when the state folder was deleted: the instances' own files are gone with
+    /// it, and nobody could reach this engine any more.
+    fn look_for_folder(&mut self) -> Result<(), Problem> {
+        if self.when_down.is_some() || self.shared.folder.is_there() {
+            return Ok(());
+        }
+        eprintln!("error: the state folder was deleted; stopping what ran from it");
+        self.set_when_down(Some(WhenDown { exit: true, volumes: false }));
+        let _ = self.command(control::Command::Down)?;
+        Ok(())
     }
 }
 
@@ -617,6 +646,12 @@ fn prepare_all(
     }
     published::check(&wanted, ours)?;
     Ok(prepared)
+}
+
+fn unwritable(error: impl std::error::Error) -> Problem {
+    Problem::new("state-folder", "the engine cannot write its records")
+        .with_cause(error.to_string())
+        .with_next("make room on the disk of the state folder, then try again")
 }
 
 fn failed_start(attempt: u32, at: UnixNanos, error: String) -> Reported {

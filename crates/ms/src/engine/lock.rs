@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use base::Problem;
 use rustix::fs::{FlockOperation, flock};
@@ -42,6 +43,30 @@ pub(crate) fn lock(state: &Path) -> Result<StateLock, Problem> {
         .and_then(|()| file.write_all(pid.as_bytes()))
         .map_err(|e| refuse("write", e))?;
     Ok(StateLock { _file: file })
+}
+
+/// The state folder as it was when the engine opened it.
+pub(super) struct Folder {
+    records: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl Folder {
+    /// Remembers which file the records are in.
+    pub(super) fn new(records: PathBuf) -> Folder {
+        let identity = Folder::identity(&records);
+        Folder { records, identity }
+    }
+
+    /// Whether the records are still where they were. Once they are not, nothing that the engine
+    /// writes is kept.
+    pub(super) fn is_there(&self) -> bool {
+        Folder::identity(&self.records) == self.identity
+    }
+
+    fn identity(path: &Path) -> Option<(u64, u64)> {
+        std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
+    }
 }
 
 /// Whether an engine holds a state folder now.

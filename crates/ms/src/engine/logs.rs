@@ -1,6 +1,9 @@
-//! The API's log queries, asked of `telemetry`.
+//! The API's log queries, asked of `telemetry`; also of the files of an engine that does not run.
 
-use base::Problem;
+use std::path::Path;
+use std::sync::Arc;
+
+use base::{Problem, SystemClock};
 use console::wire::{LogLine, LogPage, LogQuery};
 use telemetry::logs::{Line, LogError, Match, Page};
 use telemetry::{LogFilter, LogStore};
@@ -10,6 +13,12 @@ use tokio::sync::mpsc;
 pub(super) async fn search(store: &LogStore, query: LogQuery) -> Result<LogPage, Problem> {
     let Page { lines, more } = store.search(filter(query)?).await.map_err(unreadable)?;
     Ok(LogPage { lines: lines.into_iter().map(wire).collect(), more })
+}
+
+/// Lines that were written while an engine ran in this state folder.
+pub(crate) async fn without_engine(state: &Path, query: LogQuery) -> Result<LogPage, Problem> {
+    let store = LogStore::open(state.join("logs"), Arc::new(SystemClock)).map_err(unreadable)?;
+    search(&store, query).await
 }
 
 /// Lines as they are written.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use base::{Place, Problem, ServiceName};
@@ -15,19 +16,36 @@ use spec::model::PortKind;
 use super::api::lock;
 
 /// Where the host reaches each service. A port that the file leaves open is any free one, kept
-/// for as long as the engine runs.
+/// in the state folder until the app is down, so that an engine that comes back gives it again.
 ///
 /// A port that is published everywhere is bound on each of the host's addresses one by one: a
 /// wildcard would take the port from the addresses that instances have of their own.
 pub(super) struct HostPorts {
-    chosen: Mutex<BTreeMap<(ServiceName, IpAddr, u16), u16>>,
+    chosen: Mutex<BTreeMap<Open, u16>>,
+    file: PathBuf,
     here: Mutex<Vec<IpAddr>>,
 }
 
+/// A port that the file leaves open: of whom, at which address of the host, for which port inside.
+type Open = (ServiceName, IpAddr, u16);
+
 impl HostPorts {
-    /// Of this host as it is now.
-    pub(super) fn new() -> HostPorts {
-        HostPorts { chosen: Mutex::default(), here: Mutex::new(net::local_addresses()) }
+    /// Of this host as it is now, with the ports that an earlier engine chose.
+    pub(super) fn new(state_dir: &Path) -> HostPorts {
+        let file = state_dir.join("ports");
+        let kept = std::fs::read(&file).unwrap_or_default();
+        let kept: Vec<(Open, u16)> = serde_json::from_slice(&kept).unwrap_or_default();
+        HostPorts {
+            chosen: Mutex::new(kept.into_iter().collect()),
+            file,
+            here: Mutex::new(net::local_addresses()),
+        }
+    }
+
+    /// Forgets which ports were chosen.
+    pub(super) fn forget(&self) {
+        lock(&self.chosen).clear();
+        let _ = std::fs::remove_file(&self.file);
     }
 
     /// Looks again which addresses this host has; true when they changed.
@@ -69,6 +87,9 @@ impl HostPorts {
         }
         let number = agent::free_port(ip).ok()?;
         chosen.insert(key, number);
+        let kept: Vec<_> = chosen.iter().collect();
+        // What cannot be kept is chosen anew by the next engine.
+        let _ = std::fs::write(&self.file, serde_json::to_vec(&kept).unwrap_or_default());
         Some(number)
     }
 }
@@ -138,6 +159,18 @@ fn free(want: &Wanted<'_>, addr: SocketAddr) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_left_open_stays_the_same_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (web, ip): (ServiceName, IpAddr) = ("web".parse().unwrap(), Ipv4Addr::LOCALHOST.into());
+        let first = HostPorts::new(dir.path()).choose(&web, ip, 80).unwrap();
+        let second = HostPorts::new(dir.path());
+        assert_eq!(second.choose(&web, ip, 80), Some(first));
+        assert_ne!(second.choose(&web, ip, 81), Some(first));
+        second.forget();
+        assert!(lock(&HostPorts::new(dir.path()).chosen).is_empty());
+    }
 
     #[test]
     fn refuses_two_that_want_the_same_and_one_that_is_taken() {

@@ -1,7 +1,9 @@
 //! The engine's life, in order: lock, open, bind, announce, work, drain.
 
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use agent::{Agent, AgentConfig};
@@ -73,7 +75,9 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
         tails: Mutex::default(),
         control: control.clone(),
         changes: watch::channel(0).0,
-        host_ports: super::published::HostPorts::new(),
+        host_ports: super::published::HostPorts::new(&state_dir),
+        ending: AtomicBool::new(false),
+        folder: super::lock::Folder::new(state_dir.join("control.redb")),
         requests,
     });
     announce(&shared);
@@ -95,7 +99,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
 }
 
 /// Who may use the console, from the environment; refused before anything is begun.
-fn console_config(at: Option<std::net::SocketAddr>) -> Result<ConsoleConfig, Problem> {
+fn console_config(at: Option<SocketAddr>) -> Result<ConsoleConfig, Problem> {
     let config = ConsoleConfig {
         credentials: Credentials::from_env(std::env::var_os(LOGIN))?,
         web_dir: std::env::var_os("MS_CONSOLE_DIR").map(PathBuf::from),
@@ -182,7 +186,7 @@ fn to_cidr(pool: Pool) -> agent::Ipv4Cidr {
 /// Binds the API's socket and the console's port.
 async fn listen(
     state_dir: &Path,
-    console: Option<std::net::SocketAddr>,
+    console: Option<SocketAddr>,
 ) -> Result<(Listeners, Option<String>), Problem> {
     let path = state_dir.join("engine.sock");
     // The lock is ours, so a socket that is there belongs to an engine that is gone.
@@ -196,7 +200,7 @@ async fn listen(
     let mut listeners = Listeners { tcp: Vec::new(), unix: vec![unix] };
     let mut url = None;
     if let Some(addr) = console {
-        let tcp = bind_console(addr).await?;
+        let tcp = bind_console(addr, &state_dir.join("console")).await?;
         url = tcp.local_addr().ok().map(|at| format!("http://{at}"));
         listeners.tcp.push(tcp);
     }
@@ -204,17 +208,31 @@ async fn listen(
 }
 
 /// The console's port, or when somebody has it (most likely another engine) any free one.
-async fn bind_console(addr: std::net::SocketAddr) -> Result<TcpListener, Problem> {
-    match TcpListener::bind(addr).await {
-        Ok(listener) => Ok(listener),
-        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-            let free = std::net::SocketAddr::new(addr.ip(), 0);
-            TcpListener::bind(free).await.map_err(internal)
-        }
-        Err(e) => {
-            Err(Problem::new("console-address", format!("the console cannot listen on {addr}"))
-                .with_cause(e.to_string())
-                .with_next("give another address with --console, or `--console off`"))
+///
+/// Which one that was is kept, so that an engine that comes back has it again: browsers wait there.
+async fn bind_console(addr: SocketAddr, kept: &Path) -> Result<TcpListener, Problem> {
+    let last = std::fs::read_to_string(kept).ok().and_then(|text| text.trim().parse().ok());
+    let again = last.filter(|last: &SocketAddr| last.ip() == addr.ip());
+    let free = SocketAddr::new(addr.ip(), 0);
+    let wanted = Some(addr).filter(|addr| addr.port() != 0);
+    for at in [wanted, again, Some(free)].into_iter().flatten() {
+        match TcpListener::bind(at).await {
+            Ok(listener) => {
+                if let Ok(at) = listener.local_addr() {
+                    // Without it the next engine takes another port.
+                    let _ = std::fs::write(kept, format!("{at}\n"));
+                }
+                return Ok(listener);
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(e) => return Err(not_bound(addr, &e)),
         }
     }
+    Err(not_bound(addr, &std::io::ErrorKind::AddrInUse.into()))
+}
+
+fn not_bound(addr: SocketAddr, error: &std::io::Error) -> Problem {
+    Problem::new("console-address", format!("the console cannot listen on {addr}"))
+        .with_cause(error.to_string())
+        .with_next("give another address with --console, or `--console off`")
 }

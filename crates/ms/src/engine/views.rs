@@ -1,6 +1,7 @@
 //! What the API shows, made from control's state, the agent's reports and the figures.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use base::ServiceName;
 use console::wire::{
@@ -48,6 +49,7 @@ pub(super) fn status(shared: &Shared) -> Status {
             missing: isolation.missing.clone(),
         },
         started_at: shared.started_at,
+        ending: shared.ending.load(Ordering::Relaxed),
         memory_bytes,
         cpu_micros,
         revision: shared.revision(),

@@ -1,6 +1,7 @@
 //! The program as a person uses it: real files, real processes, the built `ms`.
 
 mod deep;
+mod ending;
 mod failures;
 mod harness;
 mod interrupted;

@@ -118,7 +118,10 @@ impl Fake {
             Command::Rollback { service, .. } => {
                 self.change(&[service.to_string()], |s| s.health = Health::Starting);
             }
-            Command::Down { .. } | Command::Shutdown { .. } => _ = self.ended.send(true),
+            Command::Down { .. } | Command::Shutdown { .. } => {
+                self.overview.lock().unwrap().status.ending = true;
+                _ = self.ended.send(true);
+            }
         }
     }
 
