@@ -178,7 +178,8 @@ impl console::Engine for Fake {
 
     fn logs(&self, query: LogQuery) -> Answer<LogPage> {
         let of = query.services.first().cloned().unwrap_or_else(|| "web".to_owned());
-        let lines = vec![Fake::line(&format!("{of}.1"))];
+        let of = if of.ends_with(".1") { of } else { format!("{of}.1") };
+        let lines = vec![Fake::line(&of)];
         Box::pin(async move { Ok(LogPage { lines, more: false }) })
     }
 
