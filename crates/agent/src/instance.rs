@@ -262,7 +262,7 @@ impl Instance {
         match self.ask(&request, timeout.saturating_add(SHIM_PATIENCE)).await? {
             Reply::Output(output) => Ok(output),
             Reply::Refused(why) => Err(OpError::Refused { id: self.spec.id.clone(), why }),
-            Reply::Done => Ok(ExecOutput::default()),
+            Reply::Done | Reply::Ended(_) => Ok(ExecOutput::default()),
         }
     }
 

@@ -15,6 +15,7 @@
 //!   [`InstanceStatus::warnings`].
 
 mod agent;
+mod attach;
 mod bpf;
 mod cgroup;
 mod event;
@@ -35,6 +36,7 @@ mod usage;
 mod wire;
 
 pub use agent::{Agent, AgentConfig, AgentError, OpError, free_port};
+pub use attach::{Attached, attach};
 pub use event::{InstanceEvent, InstanceStatus, Phase, Usage, What};
 pub use exit::Exit;
 pub use isolation::{Addressing, Isolation, Mode};
@@ -42,4 +44,4 @@ pub use pool::Ipv4Cidr;
 pub use shim::LogLimits;
 pub use spec::{HealthSpec, HealthTest, Limits, Mount, MountSource, ProcessSpec, View};
 pub use start::StartError;
-pub use wire::ExecOutput;
+pub use wire::{Command, Ended, ExecOutput};

@@ -131,6 +131,33 @@ pub(crate) enum Request {
         timeout: Duration,
         output_bytes_max: usize,
     },
+    /// Runs a command inside the instance on the three descriptors that come with this message,
+    /// until it ends or the caller hangs up.
+    Attach(Command),
+}
+
+/// A command to run inside an instance on somebody's own streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Variables on top of the instance's own.
+    pub env: Vec<(String, String)>,
+    /// Where it starts; the instance's working directory when `None`.
+    pub working_dir: Option<PathBuf>,
+    /// `user`, `uid`, `user:group` or `uid:gid`; the instance's own when `None`.
+    pub user: Option<String>,
+    /// Whether the streams are a terminal that it shall control.
+    pub terminal: bool,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its exit code, when it ended by itself.
+    pub code: Option<i32>,
+    /// The signal that ended it, when one did.
+    pub signal: Option<i32>,
 }
 
 /// What a shim answers.
@@ -138,6 +165,7 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     Done,
     Output(ExecOutput),
+    Ended(Ended),
     Refused(String),
 }
 

@@ -7,13 +7,22 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
+};
 
-use super::program::Running;
+use super::program::{Running, Streams, Surroundings};
 use crate::sys;
-use crate::wire::{self, ExecOutput, Reply, Request};
+use crate::wire::{self, Command, Ended, ExecOutput, Reply, Request};
 
 pub(super) const CONNECTIONS_MAX: usize = 16;
+
+/// Commands that may run on their callers' streams; the other connections are for health checks.
+pub(super) const ATTACHED_MAX: usize = 8;
+
+/// Descriptors that may come with a message: a command's three streams.
+const STREAMS: usize = 3;
 
 /// How long a connection may take to say what it wants.
 const IDLE: Duration = Duration::from_secs(10);
@@ -90,6 +99,10 @@ pub(super) struct Connection {
     outbox: Vec<u8>,
     since: Duration,
     pub(super) exec: Option<Exec>,
+    /// The pid of a command that runs on the caller's own streams.
+    pub(super) attached: Option<i32>,
+    /// Descriptors that came with the message, three at most.
+    streams: Vec<OwnedFd>,
     over: bool,
 }
 
@@ -98,19 +111,20 @@ impl Connection {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::accept_with(listener, flags).ok()?;
         let (inbox, outbox) = (Vec::new(), Vec::new());
-        Some(Connection { socket, inbox, outbox, since: now, exec: None, over: false })
+        let (exec, attached, streams) = (None, None, Vec::new());
+        Some(Connection { socket, inbox, outbox, since: now, exec, attached, streams, over: false })
     }
 
     /// Reads; gives the request once it is there whole.
     pub(super) fn read(&mut self) -> Option<Request> {
         let mut bytes = [0u8; 4096];
         loop {
-            match rustix::io::read(&self.socket, &mut bytes) {
+            match self.receive(&mut bytes) {
                 Ok(0) => {
                     self.hang_up();
                     return None;
                 }
-                Ok(_) if !self.outbox.is_empty() || self.exec.is_some() => {}
+                Ok(_) if !self.outbox.is_empty() || self.is_busy() => {}
                 Ok(length) => self.inbox.extend_from_slice(&bytes[..length]),
                 Err(rustix::io::Errno::AGAIN) => break,
                 Err(rustix::io::Errno::INTR) => {}
@@ -138,6 +152,51 @@ impl Connection {
         }
     }
 
+    /// Reads bytes, and keeps the descriptors that come with them.
+    fn receive(&mut self, bytes: &mut [u8]) -> rustix::io::Result<usize> {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(STREAMS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut into = [io::IoSliceMut::new(bytes)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = rustix::net::recvmsg(&self.socket, &mut into, &mut ancillary, flags)?;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                self.streams.extend(fds);
+            }
+        }
+        self.streams.truncate(STREAMS);
+        Ok(received.bytes)
+    }
+
+    /// Starts a command on the streams that came with the message.
+    pub(super) fn attach(&mut self, surroundings: &Surroundings, command: &Command) {
+        let fds = std::mem::take(&mut self.streams);
+        let [stdin, stdout, stderr] = fds.as_slice() else {
+            return self.reply(&Reply::Refused("a command needs three streams".to_owned()));
+        };
+        let streams = Streams {
+            stdin: Some(stdin.as_fd()),
+            stdout: stdout.as_fd(),
+            stderr: stderr.as_fd(),
+            terminal: command.terminal,
+        };
+        let surroundings = surroundings.with(command);
+        match surroundings.and_then(|its| its.start_on(&streams, &command.argv, || true)) {
+            Ok(pid) => self.attached = Some(pid),
+            Err(why) => self.reply(&Reply::Refused(why.to_string())),
+        }
+    }
+
+    /// Whether a command runs for this caller.
+    fn is_busy(&self) -> bool {
+        self.exec.is_some() || self.attached.is_some()
+    }
+
+    /// Whether this process is the caller's command.
+    pub(super) fn runs(&self, pid: i32) -> bool {
+        self.attached == Some(pid) || self.exec.as_ref().is_some_and(|e| e.running.pid == pid)
+    }
+
     pub(super) fn reply(&mut self, reply: &Reply) {
         self.outbox = wire::encode(reply).unwrap_or_default();
         self.over = self.outbox.is_empty();
@@ -157,7 +216,10 @@ impl Connection {
     }
 
     /// The command ended: answers with what it did.
-    pub(super) fn exec_ended(&mut self, reaped: sys::Reaped) {
+    pub(super) fn ended(&mut self, reaped: sys::Reaped) {
+        if self.attached.take().is_some() {
+            return self.reply(&Reply::Ended(Ended { code: reaped.code, signal: reaped.signal }));
+        }
         let Some(mut exec) = self.exec.take() else { return };
         exec.read();
         self.reply(&Reply::Output(ExecOutput {
@@ -173,6 +235,12 @@ impl Connection {
     fn hang_up(&mut self) {
         if let Some(exec) = &self.exec {
             exec.kill();
+        }
+        if let Some(pid) = self.attached {
+            // As a terminal does that goes away; a command without one gets the polite signal too.
+            for signal in [libc::SIGHUP, libc::SIGTERM, libc::SIGCONT] {
+                sys::kill(-pid, signal);
+            }
         }
         self.over = true;
     }
@@ -190,6 +258,7 @@ impl Connection {
     pub(super) fn check(&mut self, now: Duration) -> Duration {
         match &mut self.exec {
             Some(exec) => exec.check(now),
+            None if self.attached.is_some() => Duration::MAX,
             None if now.saturating_sub(self.since) >= IDLE => {
                 self.over = true;
                 Duration::ZERO

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::{Clock, SystemClock};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::control::{CONNECTIONS_MAX, Connection, Exec};
+use super::control::{ATTACHED_MAX, CONNECTIONS_MAX, Connection, Exec};
 use super::output::{Lines, Log, Stream};
 use super::program::{Running, Surroundings};
 use super::{Handles, failed, tell, view, write_whole};
@@ -214,11 +214,8 @@ impl Init {
             if reaped.pid == self.program {
                 end = Some(reaped);
             }
-            let whose = |c: &&mut Connection| {
-                c.exec.as_ref().is_some_and(|exec| exec.running.pid == reaped.pid)
-            };
-            if let Some(connection) = self.connections.iter_mut().find(whose) {
-                connection.exec_ended(reaped);
+            if let Some(connection) = self.connections.iter_mut().find(|c| c.runs(reaped.pid)) {
+                connection.ended(reaped);
             }
         }
         end
@@ -276,6 +273,16 @@ impl Init {
                         connection.exec = Some(Exec::new(running, deadline, output_bytes_max));
                     }
                     Err(why) => connection.reply(&Reply::Refused(why.to_string())),
+                }
+            }
+            Some(Request::Attach(command)) => {
+                let attached = self.connections.iter().filter(|c| c.attached.is_some()).count();
+                let connection = &mut self.connections[at];
+                if attached >= ATTACHED_MAX {
+                    let why = format!("{ATTACHED_MAX} commands run in it already");
+                    connection.reply(&Reply::Refused(why));
+                } else {
+                    connection.attach(&self.surroundings, &command);
                 }
             }
         }

@@ -13,7 +13,7 @@ use super::{failed, failure};
 use crate::isolation::Mode;
 use crate::spec::ProcessSpec;
 use crate::sys::{self, Forked};
-use crate::wire::{Failure, Step};
+use crate::wire::{Command, Failure, Step};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -33,12 +33,23 @@ const KEPT_CAPABILITIES: u64 = 1 << 0 // CHOWN
     | 1 << 31; // SETFCAP
 
 /// What all programs of one instance have in common.
+#[derive(Clone)]
 pub(super) struct Surroundings {
     env: Vec<CString>,
     path: String,
     working_dir: PathBuf,
     ids: Option<Ids>,
     mode: Mode,
+}
+
+/// What a program reads and writes.
+pub(super) struct Streams<'a> {
+    /// Nothing to read when `None`.
+    pub(super) stdin: Option<BorrowedFd<'a>>,
+    pub(super) stdout: BorrowedFd<'a>,
+    pub(super) stderr: BorrowedFd<'a>,
+    /// They are a terminal, which the program shall control.
+    pub(super) terminal: bool,
 }
 
 /// A program that was started, and the other ends of its streams.
@@ -88,26 +99,64 @@ impl Surroundings {
         one_stream: bool,
         ready: impl FnOnce() -> bool,
     ) -> Result<Running, Failure> {
-        let program = self.find(argv.first().map_or("", String::as_str))?;
-        let strings: Result<Vec<_>, _> = argv.iter().map(|a| CString::new(a.as_str())).collect();
-        let strings = strings.map_err(|_| bad("an argument holds a NUL byte"))?;
-        let pipe = || {
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-                .map_err(|e| failure(Step::Setup, "pipe", e.into()))
-        };
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
-        let (verdict, verdict_end) = pipe()?;
         for end in [&stdout, &stderr] {
             rustix::io::ioctl_fionbio(end, true)
                 .map_err(|e| failure(Step::Setup, "pipe", e.into()))?;
         }
+        let streams = Streams {
+            stdin: None,
+            stdout: stdout_end.as_fd(),
+            stderr: if one_stream { &stdout_end } else { &stderr_end }.as_fd(),
+            terminal: false,
+        };
+        let pid = self.start_on(&streams, argv, ready)?;
+        Ok(Running { pid, stdout, stderr })
+    }
+
+    /// The same with what somebody else has asked for on top.
+    pub(super) fn with(&self, command: &Command) -> Result<Surroundings, Failure> {
+        let mut other = self.clone();
+        for (name, value) in &command.env {
+            let entry = CString::new(format!("{name}={value}"))
+                .map_err(|_| bad("an environment variable holds a NUL byte"))?;
+            let start = format!("{name}=");
+            other.env.retain(|entry| !entry.as_bytes().starts_with(start.as_bytes()));
+            other.env.push(entry);
+            if name == "PATH" {
+                value.clone_into(&mut other.path);
+            }
+        }
+        if let Some(folder) = &command.working_dir {
+            other.working_dir.clone_from(folder);
+        }
+        if let Some(user) = &command.user {
+            let refused = |what| Failure { step: Step::User, what, errno: 0 };
+            let ids = user::look_up(user).map_err(refused)?;
+            let own = rustix::process::geteuid();
+            let may_change = own.is_root() && self.mode != Mode::User;
+            if !may_change && own.as_raw() != ids.uid {
+                return Err(refused(format!("`{user}`: only root's engine changes the user")));
+            }
+            other.ids = may_change.then_some(ids);
+        }
+        Ok(other)
+    }
+
+    /// Starts `argv` on these streams; its pid.
+    pub(super) fn start_on(
+        &self,
+        streams: &Streams<'_>,
+        argv: &[String],
+        ready: impl FnOnce() -> bool,
+    ) -> Result<i32, Failure> {
+        let program = self.find(argv.first().map_or("", String::as_str))?;
+        let strings: Result<Vec<_>, _> = argv.iter().map(|a| CString::new(a.as_str())).collect();
+        let strings = strings.map_err(|_| bad("an argument holds a NUL byte"))?;
+        let (verdict, verdict_end) = pipe()?;
         match sys::fork().map_err(failed(Step::Setup, "fork"))? {
             Forked::Child => {
-                let streams = (
-                    stdout_end.as_fd(),
-                    if one_stream { &stdout_end } else { &stderr_end }.as_fd(),
-                );
                 let why = self.become_program(&program, &strings, streams, ready);
                 if let Some(why) = why {
                     let text = serde_json::to_vec(&why).unwrap_or_default();
@@ -116,13 +165,13 @@ impl Surroundings {
                 sys::exit_now(127)
             }
             Forked::Parent(pid) => {
-                drop((stdout_end, stderr_end, verdict_end));
+                drop(verdict_end);
                 let mut text = Vec::new();
                 io::Read::read_to_end(&mut std::fs::File::from(verdict), &mut text)
                     .map_err(failed(Step::Setup, "pipe"))?;
                 match serde_json::from_slice(&text) {
                     Ok(why) => Err(why),
-                    Err(_) => Ok(Running { pid, stdout, stderr }),
+                    Err(_) => Ok(pid),
                 }
             }
         }
@@ -133,17 +182,28 @@ impl Surroundings {
         &self,
         program: &Path,
         argv: &[CString],
-        (stdout, stderr): (BorrowedFd<'_>, BorrowedFd<'_>),
+        streams: &Streams<'_>,
         ready: impl FnOnce() -> bool,
     ) -> Option<Failure> {
         let prepared = || -> Result<CString, Failure> {
             let setup = |e: rustix::io::Errno| failure(Step::Setup, "streams", e.into());
             // Own session and group, so that a command that is over time can be killed whole.
             let _leads = rustix::process::setsid();
-            let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Bits::empty());
-            rustix::stdio::dup2_stdin(null.map_err(setup)?).map_err(setup)?;
-            rustix::stdio::dup2_stdout(stdout).map_err(setup)?;
-            rustix::stdio::dup2_stderr(stderr).map_err(setup)?;
+            match streams.stdin {
+                Some(stdin) => rustix::stdio::dup2_stdin(stdin),
+                None => {
+                    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+                    let null = rustix::fs::open("/dev/null", flags, Bits::empty());
+                    null.and_then(rustix::stdio::dup2_stdin)
+                }
+            }
+            .map_err(setup)?;
+            rustix::stdio::dup2_stdout(streams.stdout).map_err(setup)?;
+            rustix::stdio::dup2_stderr(streams.stderr).map_err(setup)?;
+            if streams.terminal {
+                let stdin = rustix::stdio::stdin();
+                rustix::process::ioctl_tiocsctty(stdin).map_err(setup)?;
+            }
             sys::close_on_exec_from(3);
             if self.mode == Mode::Full {
                 sys::bound_capabilities(KEPT_CAPABILITIES);
@@ -209,6 +269,11 @@ impl Surroundings {
             None => Err(Failure { step: Step::Search, what: self.path.clone(), errno: 0 }),
         }
     }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|e| failure(Step::Setup, "pipe", e.into()))
 }
 
 fn bad(what: &str) -> Failure {

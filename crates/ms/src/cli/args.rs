@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Top(Top),
     /// Output of the services
     Logs(Logs),
+    /// Run a command inside an instance
+    Exec(Exec),
     /// What the engine saw and decided
     Events(Events),
     /// Replace the instances of services, without losing requests
@@ -246,6 +248,34 @@ pub(crate) struct Logs {
     pub(crate) timestamps: bool,
 }
 
+/// `ms exec`.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Service, whose first running instance it is, or an instance, as in `web.2`
+    #[arg(value_name = "SERVICE")]
+    pub(crate) service: String,
+    /// The program and its arguments
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) command: Vec<String>,
+    /// No terminal for the command, also when there is one here
+    #[arg(short = 'T', long)]
+    pub(crate) no_tty: bool,
+    /// A variable on top of the service's own; may be given several times
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) env: Vec<(String, String)>,
+    /// As this user instead of the service's: `user`, `uid`, `user:group` or `uid:gid`
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// In this folder instead of the service's
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<PathBuf>,
+}
+
 /// `ms events`.
 #[derive(Debug, Args)]
 pub(crate) struct Events {
@@ -321,6 +351,13 @@ pub(crate) struct Check {
     /// Fail on warnings too
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

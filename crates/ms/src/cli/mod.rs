@@ -11,6 +11,7 @@ mod attach;
 mod change;
 mod compose;
 mod events;
+mod exec;
 mod explain;
 mod file;
 mod interrupt;
@@ -138,6 +139,7 @@ async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut
         Command::Ps(ps) => ps::run(ps, &client, clock, out).await,
         Command::Top(top) => top::run(top, &client, clock, out).await,
         Command::Logs(logs) => logs::run(logs, client, clock, out).await,
+        Command::Exec(exec) => exec::run(exec, &client).await,
         Command::Events(events) => events::run(events, &client, out).await,
         Command::Console => about::console(&client, out).await,
         Command::Restart(names) => change::change(Kind::Restart, names, &client, clock, out).await,

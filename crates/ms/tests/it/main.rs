@@ -2,6 +2,7 @@
 
 mod deep;
 mod ending;
+mod exec;
 mod failures;
 mod harness;
 mod interrupted;
