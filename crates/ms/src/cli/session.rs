@@ -166,7 +166,9 @@ fn exit_codes_say_how_it_went() {
 
 #[test]
 fn without_an_engine_everything_that_needs_one_ends_with_3() {
-    for line in ["ms ps", "ms top", "ms logs", "ms events", "ms console", "ms restart", "ms exec web ls"] {
+    for line in
+        ["ms ps", "ms top", "ms logs", "ms events", "ms console", "ms restart", "ms exec web ls"]
+    {
         let did = ms(None, &["web"], line);
         assert_eq!(did.code, 3, "{line}");
         assert!(did.err.starts_with("error[no-engine]: no engine answers in `"), "{line}");
