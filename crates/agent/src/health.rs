@@ -52,9 +52,15 @@ async fn until_listening(instance: &Instance) {
                 return;
             }
         }
+        instance.note_failure(&nobody_listens(ports));
         sleep(wait).await;
         wait = (wait * 3 / 2).min(LOOK_LAST);
     }
+}
+
+fn nobody_listens(ports: &[u16]) -> String {
+    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+    format!("nothing listens on port {}", ports.join(" or "))
 }
 
 async fn accepts(address: SocketAddr) -> bool {

@@ -86,6 +86,7 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
         ReportedState::Launching | ReportedState::Running => {}
         ReportedState::Healthy => {
             let was_unhealthy = work.state.live.unhealthy_since.remove(id).is_some();
+            work.state.live.late.remove(id);
             match record.phase {
                 Phase::Starting => {
                     work.instance(id, |r| {

@@ -5,7 +5,10 @@
 //! ones drain only as new ones have settled: healthy for `monitor`. A new instance takes traffic
 //! as soon as it is healthy, so that the watched time is time under load. With stop-first, as many
 //! old ones are drained and stopped first. The next batch waits until the last has settled, its
-//! old ones are gone and `delay` has passed.
+//! old ones are gone and `delay` has passed. When the last batch is healthy the traffic has moved:
+//! the old ones that are left stand by, without new requests, until the new ones have settled, and
+//! serve again at once should those fail. A restart or a return by hand is over for whoever waits
+//! for it when the traffic has moved; a new release has yet to prove itself.
 //!
 //! A new instance fails when it crashes, is not healthy in time, or ends while the old ones run
 //! on. Past `max_failure_ratio` the rollout pauses, goes on, or (by default) returns: the serving
@@ -22,15 +25,13 @@ use crate::record::{
     InstanceRecord, Intent, Level, Phase, Release, ReleaseState, Rollout, RolloutKind,
     ServiceRecord, Then,
 };
+use crate::supervise;
 use crate::why;
 use crate::work::Work;
 
 /// How long requests may go on when a whole service stops. Nothing takes over, so waiting longer
 /// serves nobody; what is under way may still end in the program's own grace period.
 pub(crate) const STOP_DRAIN: Duration = Duration::from_secs(1);
-
-/// A new instance has this long to be healthy, or its health check's own limit if that is longer.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
 
 /// One look at a service.
 struct View {
@@ -49,10 +50,7 @@ impl View {
         let release = work.state.goal(name)?.clone();
         let (leaving, members): (Vec<_>, Vec<_>) =
             work.state.instances_of(name).cloned().partition(|r| r.is_leaving());
-        let is_new = |r: &Arc<InstanceRecord>| {
-            r.release == release.number && r.nonce >= service.restart_nonce
-        };
-        let (new, old) = members.into_iter().partition(is_new);
+        let (new, old) = members.into_iter().partition(|r| work.state.is_new(&service, r));
         let desired = service.desired_replicas as usize;
         Some(View { service, release, desired, new, old, leaving: leaving.len() })
     }
@@ -335,26 +333,15 @@ fn failure(work: &mut Work, view: &View, record: &InstanceRecord) -> Option<Stri
     if record.phase != Phase::Starting {
         return None;
     }
-    let detail = {
-        let seen = work.state.observed.as_ref();
-        let reported = seen.and_then(|seen| seen.instances.get(id));
-        reported.map(|r| why::detail(&r.detail)).unwrap_or_default()
-    };
     if work.state.live.unhealthy_since.contains_key(id) {
+        let seen = work.state.observed.as_ref().and_then(|seen| seen.instances.get(id));
+        let detail = seen.map(|r| why::detail(&r.detail)).unwrap_or_default();
         return Some(format!("{id} fails its health check{detail}"));
     }
-    let within = healthy_within(&view.release);
+    let within = supervise::start_within(&view.release.definition);
     let launched_at = record.launched_at?;
-    work.due(launched_at.plus(within)).then(|| {
-        let within = base::units::show_duration(within);
-        format!("{id} was not healthy within {within}{detail}")
-    })
-}
-
-fn healthy_within(release: &Release) -> Duration {
-    let Some(check) = &release.definition.healthcheck else { return HEALTHY_WITHIN };
-    let rounds = (check.interval + check.timeout).saturating_mul(check.retries.max(1));
-    HEALTHY_WITHIN.max(check.start_period.saturating_add(rounds))
+    let late = work.due(launched_at.plus(within));
+    late.then(|| format!("{id} {}", why::late(&work.state, record, within)))
 }
 
 fn is_ready(work: &Work, record: &InstanceRecord) -> bool {

@@ -1,6 +1,7 @@
 //! The route plan: who gets traffic.
 //!
-//! An instance is ready when it is healthy and does not leave. When no instance of a service is
+//! An instance is ready when it is healthy, does not leave, and does not stand by behind the ones
+//! that replaced it. When no instance of a service is
 //! healthy, unhealthy ones get traffic rather than nobody: a wrong check must not take a service
 //! down that would have answered.
 
@@ -61,14 +62,17 @@ fn route(state: &State, service: &ServiceRecord, release: u64) -> ServiceRoute {
         r.phase == Phase::Healthy || (r.phase == Phase::Draining && r.healthy_at.is_some())
     };
     let healthy = |r: &crate::InstanceRecord| state.phase(r) == Phase::Healthy;
+    let moved = state.has_moved(service);
     let any_healthy = state.instances_of(&service.name).any(|r| healthy(r));
     let endpoints: Vec<_> = state
         .instances_of(&service.name)
         .filter(routable)
         .map(|r| {
-            let ready = healthy(r) || (!any_healthy && r.phase == Phase::Healthy);
+            let stands_by = moved && !state.is_new(service, r);
+            let ready = (healthy(r) && !stands_by) || (!any_healthy && r.phase == Phase::Healthy);
             let why = match r.phase {
                 _ if ready => String::new(),
+                Phase::Healthy if stands_by => view::STANDS_BY.to_owned(),
                 Phase::Healthy => "its health check fails".to_owned(),
                 _ => r.why.clone(),
             };

@@ -45,6 +45,8 @@ pub struct Live {
     pub out_since: BTreeMap<InstanceId, u64>,
     /// Instances whose check fails now: since when.
     pub unhealthy_since: BTreeMap<InstanceId, SteadyNanos>,
+    /// Instances that were to be healthy by now and never were.
+    pub late: BTreeSet<InstanceId>,
     /// Since when a service has had its present health, by the wall clock: it is only shown.
     pub health_since: BTreeMap<ServiceName, (Health, UnixNanos)>,
     /// What the agent was asked last for an instance, so that it is not asked again at once.
@@ -121,11 +123,34 @@ impl State {
         self.release(service, self.services.get(service)?.goal()?)
     }
 
+    /// Is it of the release that its service moves to, and made since the last restart?
+    pub(crate) fn is_new(&self, service: &ServiceRecord, instance: &InstanceRecord) -> bool {
+        Some(instance.release) == service.goal() && instance.nonce >= service.restart_nonce
+    }
+
+    /// A replacement is under way and everything that it is to bring is healthy: what it replaces
+    /// gets no new requests any more, and stands by as long as the new ones are watched.
+    pub(crate) fn has_moved(&self, service: &ServiceRecord) -> bool {
+        let moves = service.rollout.as_ref().is_some_and(|r| r.paused.is_none() && !r.gated);
+        let ready = |r: &&Arc<InstanceRecord>| {
+            r.then.is_none() && self.is_new(service, r) && self.phase(r) == Phase::Healthy
+        };
+        let wanted = service.desired_replicas as usize;
+        moves && wanted > 0 && self.instances_of(&service.name).filter(ready).count() >= wanted
+    }
+
+    /// Stands by in case what replaced it fails.
+    pub(crate) fn stands_by(&self, instance: &InstanceRecord) -> bool {
+        let service = self.services.get(instance.service());
+        service.is_some_and(|s| self.has_moved(s) && !self.is_new(s, instance))
+    }
+
     /// Where an instance stands, its present health included.
     pub fn phase(&self, instance: &InstanceRecord) -> Phase {
-        let unhealthy = self.live.unhealthy_since.contains_key(&instance.id);
+        let unhealthy = self.live.unhealthy_since.contains_key(&instance.id)
+            || self.live.late.contains(&instance.id);
         match instance.phase {
-            Phase::Healthy if unhealthy => Phase::Unhealthy,
+            Phase::Healthy | Phase::Starting if unhealthy => Phase::Unhealthy,
             phase => phase,
         }
     }

@@ -49,6 +49,7 @@ fn reconcile(work: &mut Work) {
     gate::open(work);
     let names: Vec<_> = work.state.services.keys().cloned().collect();
     for name in &names {
+        supervise::late(work, name);
         supervise::unhealthy(work, name);
         rollout::converge(work, name);
     }

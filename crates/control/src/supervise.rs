@@ -4,11 +4,15 @@
 //! healthy. When it stays so for as long again as it took to be called unhealthy (`retries` times
 //! `interval`, at least 5 s and at most 2 min; 30 s without a check of its own), it is drained
 //! and restarted in its slot, one instance of a service at a time; not with `restart: no`.
+//!
+//! An instance without a check of its own is late when it was not healthy within its start
+//! deadline: most likely nobody listens on its port. It counts as unhealthy until it is healthy, and
+//! is left alone: a slow start that is begun anew again and again would never end.
 
 use std::time::Duration;
 
 use base::{InstanceId, ServiceName};
-use spec::model::Restart;
+use spec::model::{Restart, Test};
 
 use crate::backoff;
 use crate::event::ReportedState;
@@ -23,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn ended(work: &mut Work, id: &InstanceId, exit: &Exit) {
     let Some(record) = work.state.instances.get(id).cloned() else { return };
     work.state.live.unhealthy_since.remove(id);
+    work.state.live.late.remove(id);
     let how = why::ended(exit);
     match record.then {
         Some(Then::Remove) => {
@@ -143,6 +148,40 @@ pub(crate) fn launch(work: &mut Work) {
             r.backoff_until = None;
         });
         work.ask_start(id);
+    }
+}
+
+/// An instance has this long to be healthy where its definition says nothing else.
+const START_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long an instance may take to be healthy: what `start_period` says, and with a check at least
+/// until as many tries as it has could have failed.
+pub(crate) fn start_within(definition: &spec::Service) -> Duration {
+    let Some(check) = &definition.healthcheck else { return START_WITHIN };
+    if check.test == Test::None {
+        return if check.start_period.is_zero() { START_WITHIN } else { check.start_period };
+    }
+    let rounds = (check.interval + check.timeout).saturating_mul(check.retries.max(1));
+    START_WITHIN.max(check.start_period.saturating_add(rounds))
+}
+
+/// Notes which instances of a service are late.
+pub(crate) fn late(work: &mut Work, service: &ServiceName) {
+    let starting = work.state.instances_of(service).filter(|r| r.phase == Phase::Starting);
+    let known = &work.state.live.late;
+    let starting: Vec<_> = starting.filter(|r| !known.contains(&r.id)).cloned().collect();
+    for record in &starting {
+        let Some(release) = work.state.release(service, record.release).cloned() else { continue };
+        let definition = &release.definition;
+        let checked = definition.healthcheck.as_ref().is_some_and(|c| c.test != Test::None);
+        let within = start_within(definition);
+        if !checked && record.launched_at.is_some_and(|at| work.due(at.plus(within))) {
+            work.state.live.late.insert(record.id.clone());
+            work.dirty = true;
+            let said = why::late(&work.state, record, within);
+            let message = format!("{} {said}", record.id);
+            work.tell(Level::Warn, "instance-late", &record.id, message);
+        }
     }
 }
 

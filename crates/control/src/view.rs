@@ -10,6 +10,7 @@ use crate::record::{
     InstanceRecord, Intent, Level, Phase, Release, ReleaseState, RolloutKind, ServiceRecord, Then,
 };
 use crate::state::State;
+use crate::supervise;
 use crate::why;
 use crate::work::Work;
 
@@ -88,6 +89,9 @@ pub struct InstanceView {
     pub why: String,
 }
 
+/// Why a healthy instance gets nothing new although it does not leave yet.
+pub(crate) const STANDS_BY: &str = "stands by while those that replaced it are watched";
+
 /// Every service, by name.
 pub fn services(state: &State) -> Vec<ServiceView> {
     state.services.keys().filter_map(|name| service(state, name)).collect()
@@ -140,11 +144,17 @@ pub fn instance(state: &State, record: &std::sync::Arc<InstanceRecord>) -> Insta
     let seen = state.observed.as_ref().and_then(|seen| seen.instances.get(&record.id));
     let detail = seen.map(|r| why::detail(&r.detail)).unwrap_or_default();
     let why = match phase {
+        Phase::Healthy if state.stands_by(record) => STANDS_BY.to_owned(),
         Phase::Healthy => String::new(),
-        Phase::Unhealthy => format!("fails its health check{detail}"),
-        Phase::Starting if state.live.unhealthy_since.contains_key(&record.id) => {
+        Phase::Unhealthy if state.live.late.contains(&record.id) => {
+            let release = state.release(record.service(), record.release);
+            let within = release.map(|r| supervise::start_within(&r.definition));
+            why::late(state, record, within.unwrap_or_default())
+        }
+        Phase::Unhealthy if record.phase == Phase::Starting => {
             format!("has not been healthy yet: it fails its health check{detail}")
         }
+        Phase::Unhealthy => format!("fails its health check{detail}"),
         Phase::Starting if record.started_at.is_some() => {
             format!("runs and is not healthy yet{detail}")
         }
@@ -158,7 +168,9 @@ pub fn instance(state: &State, record: &std::sync::Arc<InstanceRecord>) -> Insta
 
 fn healthy_count(state: &State, name: &ServiceName) -> usize {
     let of = state.instances_of(name);
-    of.filter(|r| state.phase(r) == Phase::Healthy && r.then.is_none()).count()
+    let stand_by = state.services.get(name).filter(|service| state.has_moved(service));
+    let serves = |r: &InstanceRecord| stand_by.is_none_or(|service| state.is_new(service, r));
+    of.filter(|r| state.phase(r) == Phase::Healthy && r.then.is_none() && serves(r)).count()
 }
 
 /// The word and the sentence.
@@ -230,9 +242,8 @@ fn rolling(state: &State, service: &ServiceRecord, healthy: usize) -> Option<(He
     let rollout = service.rollout.as_ref()?;
     let goal = service.goal().unwrap_or_default();
     let name = &service.name;
-    let of_goal = |r: &&std::sync::Arc<InstanceRecord>| {
-        r.release == goal && r.nonce >= service.restart_nonce && r.then.is_none()
-    };
+    let of_goal =
+        |r: &&std::sync::Arc<InstanceRecord>| state.is_new(service, r) && r.then.is_none();
     let new = state.instances_of(name).filter(of_goal);
     let new = new.filter(|r| state.phase(r) == Phase::Healthy).count();
     let desired = service.desired_replicas;
@@ -248,6 +259,10 @@ fn rolling(state: &State, service: &ServiceRecord, healthy: usize) -> Option<(He
         let wait = gate::waits_for(state, name)?;
         let word = if wait.hopeless { Health::Degraded } else { Health::Updating };
         return Some((word, format!("release {goal} {}", wait.why)));
+    }
+    let proven = matches!(rollout.kind, RolloutKind::Restart | RolloutKind::Rollback);
+    if proven && state.has_moved(service) && service.failed_release.is_none() {
+        return Some((Health::Healthy, String::new()));
     }
     Some(match rollout.kind {
         RolloutKind::Restart => (Health::Updating, format!("{new} of {desired} restarted")),
@@ -279,7 +294,6 @@ fn worst(state: &State, name: &ServiceName) -> Option<(String, bool)> {
         Phase::Failed => 0,
         Phase::Pending if r.failures > 0 => 1,
         Phase::Unhealthy => 2,
-        Phase::Starting if state.live.unhealthy_since.contains_key(&r.id) => 2,
         Phase::Starting if r.failures > 0 => 3,
         Phase::Draining => 4,
         Phase::Stopped => 5,

@@ -1,6 +1,16 @@
 //! Sentences: why something is as it is, for people.
 
-use crate::record::Exit;
+use std::time::Duration;
+
+use crate::record::{Exit, InstanceRecord};
+use crate::state::State;
+
+/// `was not healthy within 2 min: nothing listens on port 8080`
+pub(crate) fn late(state: &State, record: &InstanceRecord, within: Duration) -> String {
+    let reported = state.observed.as_ref().and_then(|seen| seen.instances.get(&record.id));
+    let detail = reported.map(|r| detail(&r.detail)).unwrap_or_default();
+    format!("was not healthy within {}{detail}", base::units::show_duration(within))
+}
 
 /// `exited with code 1`, `was killed by SIGKILL at its memory limit`, …
 pub(crate) fn ended(exit: &Exit) -> String {

@@ -143,6 +143,7 @@ impl Work {
     pub(crate) fn forget(&mut self, id: &InstanceId) {
         self.state.instances.remove(id);
         self.state.live.unhealthy_since.remove(id);
+        self.state.live.late.remove(id);
         self.state.live.out_since.remove(id);
         self.state.live.asked.remove(id);
         self.state.live.told.remove(&id.to_string());

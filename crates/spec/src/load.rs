@@ -303,6 +303,8 @@ fn complete(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&Image
                     retries: if said("retries") { own.retries } else { image.retries },
                 })
             }
+            // Without a test it still says how long its port may take to open.
+            None if raw.said.iter().all(|key| key == "start_period") => Some(raw.check),
             None => {
                 let what = format!("`healthcheck` of service `{}` has no `test`", service.name);
                 let finding = Finding::error("healthcheck-no-test", what).at(&place);

@@ -155,7 +155,7 @@ impl Carrier {
                 Ok(()) = self.edge_status.changed() => {}
                 Some(request) = asked.recv() => self.request(request)?,
                 Some(done) = self.works.join_next() => self.done(done)?,
-                () = sleep => self.tick()?,
+                () = sleep => self.wake_at = None,
                 _ = every_second.tick() => {
                     self.look_for_folder()?;
                     if !self.second() { continue }
@@ -184,11 +184,6 @@ impl Carrier {
                 None => std::future::pending().await,
             }
         }
-    }
-
-    fn tick(&mut self) -> Result<(), Problem> {
-        self.wake_at = None;
-        self.happen(&Event::Tick)
     }
 
     /// One round: look, decide, act.
@@ -220,7 +215,8 @@ impl Carrier {
     fn observe(&self) -> Observation {
         let mut instances: BTreeMap<InstanceId, Reported> = BTreeMap::new();
         for status in self.agent.instances() {
-            instances.insert(status.id.clone(), convert::reported(&status));
+            let listening = self.listening.get(&status.id);
+            instances.insert(status.id.clone(), convert::reported(&status, listening));
         }
         instances.extend(self.failed_starts.clone());
         for (id, attempt) in &self.launching {
@@ -561,7 +557,9 @@ impl Carrier {
         if moved {
             self.publish();
         }
-        (self.own_addresses && self.look_for_listeners()) || moved
+        // What holds up a start changes without a report of its own.
+        let starting = self.agent.instances().iter().any(|status| status.healthy.is_none());
+        (self.own_addresses && self.look_for_listeners()) || moved || starting
     }
 
     /// Looks which ports instances listen on beside those that were declared. The kernel walks all

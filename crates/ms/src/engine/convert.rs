@@ -192,8 +192,9 @@ fn upstream(definition: &Service, route: &control::ServiceRoute) -> Upstream {
     }
 }
 
-/// What control is told of one instance that the agent has.
-pub(super) fn reported(status: &InstanceStatus) -> Reported {
+/// What control is told of one instance that the agent has, and that was seen to listen on these
+/// ports.
+pub(super) fn reported(status: &InstanceStatus, listening: Option<&BTreeSet<u16>>) -> Reported {
     let state = match (&status.phase, status.healthy) {
         (agent::Phase::Starting, _) => ReportedState::Launching,
         (agent::Phase::Exited(exit), _) => ReportedState::Exited(exited(exit)),
@@ -205,10 +206,19 @@ pub(super) fn reported(status: &InstanceStatus) -> Reported {
         let value = status.spec.env.iter().find(|(key, _)| key == name).map(|(_, v)| v);
         value.and_then(|v| v.parse().ok())
     };
+    let mut detail = status.health_detail.clone().unwrap_or_default();
+    // Nobody answers where it was declared: where it does is the likely cure.
+    if let (ReportedState::Running, None, Some(ports)) = (&state, &status.spec.health, listening)
+        && !ports.is_empty()
+        && !detail.is_empty()
+    {
+        let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+        detail = format!("{detail}; it listens on {}", ports.join(", "));
+    }
     Reported {
         attempt: status.spec.attempt,
         state,
-        detail: status.health_detail.clone().unwrap_or_default(),
+        detail,
         started_at: status.started_at,
         address: status.spec.address,
         port_env: if status.spec.address.is_none() { given("PORT") } else { None },

@@ -253,7 +253,7 @@ fn instance(shared: &Shared, figures: &Figures, seen: &control::InstanceView) ->
 }
 
 fn port_env(status: &agent::InstanceStatus) -> Option<u16> {
-    convert::reported(status).port_env
+    convert::reported(status, None).port_env
 }
 
 fn health(health: control::view::Health) -> Health {

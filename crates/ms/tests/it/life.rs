@@ -1,6 +1,6 @@
 //! From `up` to `down`, and what outlives a killed engine.
 
-use crate::harness::{Project, alive, free_port, get_json, kill_9, until};
+use crate::harness::{Project, alive, free_port, get_json, kill_9, root, texts, until};
 
 fn web(port: u16) -> String {
     format!(
@@ -73,6 +73,47 @@ fn stop_start_and_restart_do_what_they_say() {
     project.ok(&["start", "web"]);
     until("it runs again", || (project.pids("web").len() == 1, ()));
     assert_eq!(get_json(port, "/")["name"], "web");
+}
+
+/// However long a fresh instance is watched: nobody waits for that, everybody reaches the fresh
+/// one, and the one before takes over again when it dies.
+#[test]
+fn a_restart_is_done_when_the_traffic_has_moved() {
+    let port = free_port();
+    let update = "update_config: {monitor: 1h}";
+    let file = format!("{}    restart: always\n    deploy: {{{update}}}\n", web(port));
+    let project = Project::new(&file);
+    project.ok(&["up", "-d"]);
+    let before = project.pids("web");
+    project.ok(&["restart", "web"]);
+    for _ in 0..20 {
+        assert_eq!(get_json(port, "/")["instance"], "web.2");
+    }
+    let fresh = project.pids("web").into_iter().find(|pid| *pid != before[0]).unwrap();
+    assert!(alive(before[0]), "it stands by");
+    kill_9(u32::try_from(fresh).unwrap());
+    until("the one before serves again", || {
+        (get_json(port, "/")["instance"] == "web.1", project.pids("web"))
+    });
+    until("it is alone", || (project.pids("web") == before, project.pids("web")));
+}
+
+#[test]
+fn what_listens_elsewhere_fails_by_name_and_says_where_it_listens() {
+    let port = free_port();
+    let file = web(port).replace("NAME: web", "NAME: web, PORT: '9999'");
+    let file = format!("{file}    healthcheck: {{start_period: 3s}}\n");
+    let project = Project::new(&file);
+    let out = project.ms(&["up", "-d"]);
+    let (_, stderr) = texts(&out);
+    assert_eq!(out.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("`web` is not healthy"), "{stderr}");
+    let why = "web.1 was not healthy within 3.0 s: nothing listens on port 8080";
+    assert!(stderr.contains(why), "{stderr}");
+    assert!(stderr.contains("web.1 | listening"), "its last lines are there: {stderr}");
+    if root() {
+        assert!(stderr.contains("it listens on 9999"), "{stderr}");
+    }
 }
 
 #[test]

@@ -143,6 +143,8 @@ fn health_checks_with_the_defaults_of_compose() {
     assert_eq!(check("  test: [NONE]").test, Test::None);
     assert_eq!(check("  disable: true").test, Test::None);
     assert_eq!(crate::about("healthcheck:\n  interval: 5s"), ["error healthcheck-no-test 4"]);
+    // How long a start may take means something without a test too.
+    assert!(crate::about("healthcheck:\n  start_period: 5m").is_empty());
     assert_eq!(crate::about("healthcheck:\n  test: [curl, x]"), ["error bad-value 5"]);
 }
 
