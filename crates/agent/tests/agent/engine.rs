@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "a_new_agent_adopts", modes: EVERY, body: a_new_agent_adopts },
         Test { name: "a_killed_engine_loses_nothing", modes: EVERY, body: a_killed_engine },
         Test { name: "what_ended_meanwhile_is_reported", modes: EVERY, body: ended_meanwhile },
+        Test { name: "a_reused_number_is_no_instance", modes: EVERY, body: a_reused_number },
         Test { name: "a_killed_shim_is_an_end", modes: EVERY, body: a_killed_shim },
         Test { name: "descriptors_stay_open", modes: EVERY, body: descriptors_stay_open },
     ]
@@ -100,6 +101,46 @@ fn ended_meanwhile(mode: Mode) {
         let exit = house.exit_of(&a).await;
         assert_eq!((exit.code, exit.last_lines), (Some(3), vec!["bye".to_owned()]));
         house.agent.remove(&a).await.unwrap();
+    });
+}
+
+/// When a process began, in clock ticks since boot; its name has neither space nor parenthesis.
+fn start_of(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.split(' ').nth(21).unwrap().parse().unwrap()
+}
+
+fn a_reused_number(mode: Mode) {
+    with_house(mode, async |house| {
+        let a = id("a.1");
+        house.agent.start(sh("a.1", "sleep 1000")).await.unwrap();
+        let folder = house.folder.clone();
+        house.agent.kill(&a).await.unwrap();
+        drop(house);
+        let path = folder.path().join("instances/a.1/run.json");
+        let mut run: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        // As if an innocent process had been given the number of the shim. A number comes back
+        // only after all the others, which takes longer than the tick that start times count in:
+        // one that began in the shim's own tick would be the shim.
+        let innocent = || Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut other = innocent();
+        while run["shim_start"] == start_of(other.id()) {
+            other.kill().unwrap();
+            other.wait().unwrap();
+            other = innocent();
+        }
+        run["shim_pid"] = other.id().into();
+        std::fs::write(&path, run.to_string()).unwrap();
+        std::fs::remove_file(folder.path().join("instances/a.1/exit.json")).unwrap();
+        let mut house = House::open(mode, folder);
+        let exit = house.exit_of(&a).await;
+        assert_eq!((exit.code, exit.signal), (None, None));
+        house.agent.kill(&a).await.unwrap();
+        house.agent.remove(&a).await.unwrap();
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
     });
 }
 
