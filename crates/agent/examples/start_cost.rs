@@ -2,7 +2,6 @@
 //! start_cost [ROUNDS]`. Prints the time from asking until the program was executed, beside a plain
 //! spawn of the same program, and what a shim keeps in memory.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,22 +44,13 @@ async fn measure(rounds: usize) {
         let (agent, mut events) = Agent::open(config).expect("an agent");
         let mut times = Vec::new();
         for attempt in 0..rounds {
-            let spec = ProcessSpec {
-                id: "a.1".parse().expect("a name"),
-                attempt: u32::try_from(attempt).unwrap_or(0),
-                argv: vec!["/bin/sleep".to_owned(), "1000".to_owned()],
-                env: Vec::new(),
-                working_dir: PathBuf::from("/"),
-                view: view.clone(),
-                mounts: Vec::new(),
-                hostname: Some("a".to_owned()),
-                hosts: Vec::new(),
-                address,
-                limits,
-                user: None,
-                health: None,
-                ports: Vec::new(),
-            };
+            let argv = ["/bin/sleep", "1000"].map(str::to_owned).to_vec();
+            let mut spec = ProcessSpec::new("a.1".parse().expect("a name"), argv);
+            spec.attempt = u32::try_from(attempt).unwrap_or(0);
+            spec.view = view.clone();
+            spec.hostname = Some("a".to_owned());
+            spec.address = address;
+            spec.limits = limits;
             let id = spec.id.clone();
             let begun = clock.monotonic();
             if let Err(e) = agent.start(spec).await {

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::cgroup::Cgroups;
+use crate::cgroup::{Cgroups, TRIAL};
 use crate::event::{InstanceEvent, InstanceStatus, Usage, What};
 use crate::exit::Exit;
 use crate::instance::{Instance, Shared};
@@ -150,18 +150,26 @@ impl Agent {
             fs::set_permissions(&path, owner_only).map_err(state_error(&path))?;
         }
         let state = fs::canonicalize(&config.state_dir).map_err(state_error(&config.state_dir))?;
-        let (mode, mut missing) = match config.mode {
-            Some(asked) => (asked, Vec::new()),
-            None => isolation::best(&config.shim),
-        };
         let hash = Sha256::digest(state.as_os_str().as_encoded_bytes());
         let name =
             format!("mainspring-{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]);
-        let (cgroups, no_cgroups) = Cgroups::open(&name);
+        let (mut cgroups, no_cgroups) = Cgroups::open(&name);
+        let trial = cgroups.make_trial();
+        let (mode, no_directory, mut missing) = match config.mode {
+            Some(asked) => (asked, None, Vec::new()),
+            None => isolation::best(&config.shim, &state, trial.as_deref()),
+        };
         missing.extend(no_cgroups);
-        let addressing = match try_addresses(mode, &cgroups, config.pool) {
-            Ok(()) => Addressing::Own,
-            Err(why) => {
+        let attached = try_addresses(trial.as_deref(), config.pool);
+        cgroups.remove(TRIAL);
+        if let Some(why) = no_directory {
+            missing.push(format!("cgroup2 directories: {why}"));
+            cgroups.leave_unified();
+        }
+        let addressing = match attached {
+            Ok(()) if cgroups.unified(TRIAL).is_some() => Addressing::Own,
+            other => {
+                let why = other.err().unwrap_or_else(|| "no cgroup2 directory".to_owned());
                 missing.push(format!("addresses of their own: {why}"));
                 Addressing::Port
             }
@@ -415,15 +423,12 @@ impl Starter {
 }
 
 /// Whether BPF can give instances addresses, tried on a directory of its own.
-fn try_addresses(mode: Mode, cgroups: &Cgroups, pool: Ipv4Cidr) -> Result<(), String> {
-    if mode != Mode::Full {
+fn try_addresses(directory: Option<&Path>, pool: Ipv4Cidr) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
         return Err("they need root".to_owned());
     }
-    let path = cgroups.unified("trial").ok_or("there is no cgroup2 directory")?;
-    let _left_over = fs::create_dir(&path);
-    let attached = crate::bpf::attach(&path, pool.base(), pool);
-    cgroups.remove("trial");
-    attached.map_err(|e| format!("BPF: {e}"))
+    let directory = directory.ok_or("there is no cgroup2 directory")?;
+    crate::bpf::attach(directory, pool.base(), pool).map_err(|e| format!("BPF: {e}"))
 }
 
 /// A TCP port of `ip` that nobody uses now. Somebody may by the time it is bound.

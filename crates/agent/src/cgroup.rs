@@ -28,6 +28,9 @@ const CPU_QUOTA_MICROS_MIN: u64 = 1_000;
 pub(crate) const REMOVAL_TRIES: u32 = 400;
 pub(crate) const REMOVAL_PAUSE: Duration = Duration::from_millis(5);
 
+/// Name of a directory in which something is only tried; no instance's, since those have a number.
+pub(crate) const TRIAL: &str = "trial";
+
 /// Where this engine's instances have their directories.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroups {
@@ -118,6 +121,19 @@ impl Cgroups {
         }
         self.unified = Some(parent);
         Ok(())
+    }
+
+    /// A cgroup2 directory to try things with; to be removed.
+    pub(crate) fn make_trial(&self) -> Option<PathBuf> {
+        let path = self.unified(TRIAL)?;
+        make(&path).is_ok().then_some(path)
+    }
+
+    /// Does without cgroup2.
+    pub(crate) fn leave_unified(&mut self) {
+        self.close();
+        self.unified = None;
+        self.unified_controllers.clear();
     }
 
     /// The cgroup2 directory of an instance.

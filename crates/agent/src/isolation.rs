@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::start;
+
 /// How instances are kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
@@ -35,24 +37,33 @@ pub struct Isolation {
     pub missing: Vec<String>,
 }
 
-/// What this machine allows; `shim` is the executable that tries it.
-pub(crate) fn best(shim: &Path) -> (Mode, Vec<String>) {
-    let is_root = rustix::process::geteuid().is_root();
-    let own = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
-    if is_root && can_unshare(shim, own) {
-        return (Mode::Full, Vec::new());
+/// What this machine allows, found by trying: who asks says little, since root may be one of a user
+/// namespace or a container. `cgroup` is a directory to be born into, when there is one.
+pub(crate) fn best(
+    shim: &Path,
+    state: &Path,
+    cgroup: Option<&Path>,
+) -> (Mode, Option<String>, Vec<String>) {
+    let attempt = |mode| match start::try_out(shim, state, mode, cgroup) {
+        Ok(()) => Ok(None),
+        // An instance can do without its directory, not without its namespaces.
+        Err(refused) if cgroup.is_some() => {
+            start::try_out(shim, state, mode, None).map(|()| Some(refused))
+        }
+        Err(refused) => Err(refused),
+    };
+    let refused = match rustix::process::geteuid().is_root() {
+        true => match attempt(Mode::Full) {
+            Ok(no_cgroup) => return (Mode::Full, no_cgroup, Vec::new()),
+            Err(refused) => format!("this root may not: {refused}"),
+        },
+        false => "not root".to_owned(),
+    };
+    match attempt(Mode::User) {
+        Ok(no_cgroup) => (Mode::User, no_cgroup, vec![format!("files of their own: {refused}")]),
+        Err(also) => {
+            let why = format!("{refused}; nor with user namespaces: {also}");
+            (Mode::None, None, vec![format!("files and processes of their own: {why}")])
+        }
     }
-    let why = if is_root { "root lacks CAP_SYS_ADMIN here" } else { "not root" };
-    if can_unshare(shim, libc::CLONE_NEWUSER | own) {
-        return (Mode::User, vec![format!("files of their own: {why}")]);
-    }
-    let why = format!("files and processes of their own: {why}, and user namespaces are refused");
-    (Mode::None, vec![why])
-}
-
-/// Tries it in a process of its own, since the trial changes who tries.
-fn can_unshare(shim: &Path, flags: i32) -> bool {
-    let mut trial = std::process::Command::new(shim);
-    crate::shim::trial(&mut trial, flags);
-    trial.status().is_ok_and(|status| status.success())
 }

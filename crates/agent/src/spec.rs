@@ -43,6 +43,28 @@ pub struct ProcessSpec {
     pub ports: Vec<u16>,
 }
 
+impl ProcessSpec {
+    /// A command that sees the host's files and is limited by nothing.
+    pub fn new(id: InstanceId, argv: Vec<String>) -> ProcessSpec {
+        ProcessSpec {
+            id,
+            attempt: 0,
+            argv,
+            env: Vec::new(),
+            working_dir: PathBuf::from("/"),
+            view: View::Host,
+            mounts: Vec::new(),
+            hostname: None,
+            hosts: Vec::new(),
+            address: None,
+            limits: Limits::default(),
+            user: None,
+            health: None,
+            ports: Vec::new(),
+        }
+    }
+}
+
 /// Which files an instance sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum View {

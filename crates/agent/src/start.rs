@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base::InstanceId;
@@ -16,7 +16,7 @@ use crate::cgroup::{Cgroups, REMOVAL_PAUSE, REMOVAL_TRIES};
 use crate::isolation::{Addressing, Mode};
 use crate::pool::Ipv4Cidr;
 use crate::shim::{self, LogLimits};
-use crate::spec::ProcessSpec;
+use crate::spec::{ProcessSpec, View};
 use crate::wire::{self, Birth, Failure, RunRecord, ShimSpec, Step};
 
 /// How long an instance may take to be set up. Longer means that a mount hangs.
@@ -145,7 +145,7 @@ fn try_start(
         join: cgroup.join,
         oom: cgroup.oom,
     };
-    let birth = be_born(setting, folder, &shim_spec)
+    let birth = be_born(shim::command(&setting.shim), folder, &shim_spec, &setting.kept)
         .map_err(io(format!("running {}, the shim", setting.shim.display())))?;
     match birth {
         Birth::Started { warnings } => {
@@ -177,11 +177,51 @@ fn write_folder(
     fs::write(folder.join("spec.json"), serde_json::to_vec(spec)?)
 }
 
+/// Whether an instance can be set up in this mode; everything but the program is tried.
+pub(crate) fn try_out(
+    shim: &Path,
+    state: &Path,
+    mode: Mode,
+    cgroup: Option<&Path>,
+) -> Result<(), String> {
+    let folder = state.join("trial");
+    let id = "trial.1".parse().map_err(|e: base::NameError| e.to_string())?;
+    let mut process = ProcessSpec::new(id, Vec::new());
+    process.view = View::Overlay { layers: Vec::new() };
+    let spec = ShimSpec {
+        process,
+        mode,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        folder: folder.clone(),
+        logs: folder.clone(),
+        state: state.to_owned(),
+        log_limits: LogLimits::default(),
+        cgroup: cgroup.map(Path::to_owned),
+        join: Vec::new(),
+        oom: None,
+    };
+    let birth = remove_folder(&folder)
+        .and_then(|()| write_folder(&spec.process, None, &folder, &folder))
+        .and_then(|()| be_born(shim::trial(shim), &folder, &spec, &[]));
+    let _next_time = remove_folder(&folder);
+    match birth {
+        Ok(Birth::Started { .. }) => Ok(()),
+        Ok(Birth::Failed(failure)) => Err(failure.to_string()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
 /// Runs the midwife and hears what came of it.
-fn be_born(setting: &Setting, folder: &Path, spec: &ShimSpec) -> io::Result<Birth> {
+fn be_born(
+    mut midwife: Command,
+    folder: &Path,
+    spec: &ShimSpec,
+    kept: &[OwnedFd],
+) -> io::Result<Birth> {
     let (ours, theirs) = UnixStream::pair()?;
     let log = fs::File::create(folder.join("shim.log"))?;
-    let mut midwife = shim::command(&setting.shim)
+    let mut midwife = midwife
         .stdin(OwnedFd::from(theirs))
         .stdout(log.try_clone()?)
         .stderr(Stdio::from(log))
@@ -189,7 +229,7 @@ fn be_born(setting: &Setting, folder: &Path, spec: &ShimSpec) -> io::Result<Birt
     ours.set_read_timeout(Some(SETUP_MAX))?;
     let exchange = || -> io::Result<Birth> {
         let message = wire::encode(spec)?;
-        let sent = send_with_descriptors(&ours, &message, &setting.kept)?;
+        let sent = send_with_descriptors(&ours, &message, kept)?;
         io::Write::write_all(&mut &ours, &message[sent..])?;
         wire::receive(&ours)
     };

@@ -39,7 +39,7 @@ use crate::wire::{self, Birth, Failure, RunRecord, ShimSpec, Step};
 /// `argv[0]` of a shim; also what process lists show.
 const NAME: &str = "ms-shim";
 
-/// `argv[0]` of a process that only tries whether namespaces can be made.
+/// `argv[0]` of a process that only tries whether an instance can be set up.
 const TRIAL: &str = "ms-shim-trial";
 
 /// Most descriptors that a shim keeps open for the engine.
@@ -68,14 +68,10 @@ pub fn requested() -> bool {
 /// Holds one instance. Call it first thing in `main`, before any thread exists, when
 /// [`requested`] says so.
 pub fn main() -> ! {
-    let mut args = std::env::args_os();
-    if args.next().is_some_and(|name| name == TRIAL) {
-        let flags = args.next().and_then(|f| f.to_str()?.parse().ok()).unwrap_or(0);
-        sys::exit_now(try_namespaces(flags));
-    }
+    let is_trial = std::env::args_os().next().is_some_and(|name| name == TRIAL);
     let birth = sys::take_stdin();
     // Standard input is the birth channel only for this process, never for the program.
-    let code = match run(&birth) {
+    let code = match if is_trial { try_out(&birth) } else { run(&birth) } {
         Ok(()) => 0,
         Err(failure) => {
             tell(birth.as_fd(), &Birth::Failed(failure));
@@ -92,26 +88,39 @@ pub(crate) fn command(program: &Path) -> Command {
     command
 }
 
-/// Makes `command` try these namespaces.
-pub(crate) fn trial(command: &mut Command, flags: i32) {
-    command.arg0(TRIAL).arg(flags.to_string()).env_clear();
+/// The command that tells how a shim would fare with the same spec, and leaves nothing behind.
+pub(crate) fn trial(program: &Path) -> Command {
+    let mut command = command(program);
+    command.arg0(TRIAL);
+    command
 }
 
-fn try_namespaces(flags: i32) -> i32 {
-    match sys::clone_into(flags, None) {
-        Ok(Forked::Child) => sys::exit_now(i32::from(
-            rustix::mount::mount_change(
-                "/",
-                rustix::mount::MountPropagationFlags::PRIVATE
-                    | rustix::mount::MountPropagationFlags::REC,
-            )
-            .is_err(),
-        )),
-        Ok(Forked::Parent(_)) => match sys::reap(true) {
-            Ok(Some(reaped)) => reaped.code.unwrap_or(1),
-            _ => 1,
-        },
-        Err(_) => 1,
+/// Does what a birth does up to the program.
+fn try_out(birth: &OwnedFd) -> Result<(), Failure> {
+    let spec = receive_spec(birth).map_err(failed(Step::Setup, "the spec"))?;
+    let cgroup = spec.cgroup.as_ref().map(|path| open_folder(path, Step::Cgroup)).transpose()?;
+    match sys::clone_into(namespaces(spec.mode), cgroup.as_ref().map(OwnedFd::as_fd)) {
+        Ok(Forked::Child) => {
+            let mut warnings = Vec::new();
+            let fared = match view::enter(&spec, &mut warnings) {
+                Ok(()) => Birth::Started { warnings },
+                Err(why) => Birth::Failed(why),
+            };
+            tell(birth.as_fd(), &fared);
+            sys::exit_now(0)
+        }
+        Ok(Forked::Parent(_)) => sys::reap(true).map(drop).map_err(failed(Step::Setup, "waitpid")),
+        Err(e) => Err(failed(Step::Setup, "its own namespaces")(e)),
+    }
+}
+
+/// The namespaces of an instance.
+fn namespaces(mode: Mode) -> i32 {
+    let own = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    match mode {
+        Mode::Full => own,
+        Mode::User => own | libc::CLONE_NEWUSER,
+        Mode::None => 0,
     }
 }
 
@@ -134,10 +143,7 @@ fn run(birth: &OwnedFd) -> Result<(), Failure> {
         join.and_then(|mut file| file.write_all(b"0"))
             .map_err(failed(Step::Cgroup, &file.display().to_string()))?;
     }
-    let cgroup = match &spec.cgroup {
-        Some(path) => Some(open_folder(path, Step::Cgroup)?),
-        None => None,
-    };
+    let cgroup = spec.cgroup.as_ref().map(|path| open_folder(path, Step::Cgroup)).transpose()?;
     let setup =
         |what: &'static str| move |e: rustix::io::Errno| failure(Step::Setup, what, e.into());
     let (ours, theirs) = rustix::net::socketpair(
@@ -148,20 +154,7 @@ fn run(birth: &OwnedFd) -> Result<(), Failure> {
     )
     .map_err(setup("socketpair"))?;
     rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(setup("SO_PASSCRED"))?;
-    let namespaces = match spec.mode {
-        Mode::Full => {
-            libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS
-        }
-        Mode::User => {
-            libc::CLONE_NEWUSER
-                | libc::CLONE_NEWNS
-                | libc::CLONE_NEWPID
-                | libc::CLONE_NEWIPC
-                | libc::CLONE_NEWUTS
-        }
-        Mode::None => 0,
-    };
-    match sys::clone_into(namespaces, cgroup.as_ref().map(OwnedFd::as_fd)) {
+    match sys::clone_into(namespaces(spec.mode), cgroup.as_ref().map(OwnedFd::as_fd)) {
         Ok(Forked::Child) => {
             drop((ours, cgroup));
             init::main(spec, handles, birth, theirs)

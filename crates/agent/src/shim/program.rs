@@ -79,11 +79,11 @@ impl Surroundings {
                     what,
                     errno: 0,
                 })?;
-                let own = rustix::process::geteuid();
-                let may_change = own.is_root() && mode != Mode::User;
-                if !may_change && own.as_raw() != ids.uid {
-                    let own = own.as_raw();
-                    warnings.push(format!("runs as uid {own}, not as `{text}`: not root"));
+                let own = rustix::process::geteuid().as_raw();
+                let may_change = user::may_become(&ids);
+                if !may_change && own != ids.uid {
+                    let why = if own == 0 { "this root may not" } else { "not root" };
+                    warnings.push(format!("runs as uid {own}, not as `{text}`: {why}"));
                 }
                 may_change.then_some(ids)
             }

@@ -24,6 +24,25 @@ pub(super) fn look_up(text: &str) -> Result<Ids, String> {
     find(text, &read("/etc/passwd"), &read("/etc/group"))
 }
 
+/// Whether this process may become them: root may, except those that its user namespace lacks.
+pub(super) fn may_become(ids: &Ids) -> bool {
+    let lists = |file: &str, id: u32| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().any(|line| {
+            let mut numbers = line.split_ascii_whitespace().map(str::parse::<u64>);
+            let (first, length) = (numbers.next(), numbers.nth(1));
+            let (Some(Ok(first)), Some(Ok(length))) = (first, length) else { return false };
+            (first..first.saturating_add(length)).contains(&u64::from(id))
+        })
+    };
+    let may_set_groups =
+        fs::read_to_string("/proc/self/setgroups").map_or(true, |text| text.trim() == "allow");
+    rustix::process::geteuid().is_root()
+        && may_set_groups
+        && lists("/proc/self/uid_map", ids.uid)
+        && ids.groups.iter().chain([&ids.gid]).all(|gid| lists("/proc/self/gid_map", *gid))
+}
+
 fn find(text: &str, passwd: &[String], group: &[String]) -> Result<Ids, String> {
     let (user, wanted_group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),

@@ -18,7 +18,14 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-const OWN: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 65, 77, 1), Ipv4Addr::new(127, 65, 77, 200)];
+/// Two addresses that no other run of these tests has.
+fn own_pair() -> [Ipv4Addr; 2] {
+    let [_, high, third, low] = std::process::id().to_be_bytes();
+    [
+        Ipv4Addr::new(127, 96 + (high & 15), third, low),
+        Ipv4Addr::new(127, 112 + (high & 15), third, low),
+    ]
+}
 
 fn has_addresses(house: &House) -> bool {
     let isolation = house.agent.isolation();
@@ -72,7 +79,7 @@ fn replicas_share_a_port(mode: Mode) {
         }
         let port = agent::free_port([127, 0, 0, 1].into()).unwrap();
         for (bind, name) in [("0.0.0.0", "any"), ("127.0.0.1", "local")] {
-            for (slot, own) in OWN.into_iter().enumerate() {
+            for (slot, own) in own_pair().into_iter().enumerate() {
                 let name = format!("{name}.{}", slot + 1);
                 house.agent.start(python(&name, port, bind, own)).await.unwrap();
                 house.healthy(&id(&name)).await;
@@ -161,7 +168,7 @@ fn runtimes_share_a_port(mode: Mode) {
         let port = agent::free_port([127, 0, 0, 1].into()).unwrap();
         for (name, argv) in runtimes(folder.path(), port) {
             eprintln!("     {name}");
-            for (slot, own) in OWN.into_iter().enumerate() {
+            for (slot, own) in own_pair().into_iter().enumerate() {
                 let mut spec = spec(&format!("{name}.{}", slot + 1), &[]);
                 spec.argv = argv.clone();
                 spec.view = View::Overlay { layers: Vec::new() };
@@ -193,10 +200,10 @@ fn the_callee_sees_who_calls(mode: Mode) {
             let call = format!("socket.create_connection(('{prefix}{}', {}))", to.ip(), to.port());
             let script = format!("import socket; {call}");
             let mut caller = spec("caller.1", &["/usr/bin/python3", "-c", &script]);
-            caller.address = Some(OWN[1]);
+            caller.address = Some(own_pair()[1]);
             let exit = house.run(caller).await;
             assert!(exit.success(), "{:?}", exit.last_lines);
-            assert_eq!(from(&edge), OWN[1]);
+            assert_eq!(from(&edge), own_pair()[1]);
         }
     });
 }
@@ -242,7 +249,7 @@ fn hosts_loopback(mode: Mode) {
             let port = host.local_addr().unwrap().port().to_string();
             let mut caller = spec("caller.1", &["/usr/bin/python3", "-c", CALL_EACH, &port]);
             caller.argv.extend(LOCAL.map(str::to_owned));
-            caller.address = Some(OWN[0]);
+            caller.address = Some(own_pair()[0]);
             let exit = house.run(caller).await;
             let refused = LOCAL.map(|local| format!("{local} ConnectionRefusedError"));
             assert_eq!(exit.last_lines, refused, "{own}");
@@ -255,12 +262,12 @@ fn localhost_is_the_instance(mode: Mode) {
         if !has_addresses(&house) {
             return;
         }
-        let port = agent::free_port(OWN[0].into()).unwrap();
+        let port = agent::free_port(own_pair()[0].into()).unwrap();
         // By whichever of its names it listens.
         for bind in ["0.0.0.0", "127.0.0.1", "127.0.1.1"] {
-            house.agent.start(python("web.1", port, bind, OWN[0])).await.unwrap();
+            house.agent.start(python("web.1", port, bind, own_pair()[0])).await.unwrap();
             house.healthy(&id("web.1")).await;
-            assert_eq!(house.agent.listening(&id("web.1")), [(OWN[0], port).into()]);
+            assert_eq!(house.agent.listening(&id("web.1")), [(own_pair()[0], port).into()]);
             let mut argv = ["/usr/bin/python3", "-c", CALL_EACH].map(str::to_owned).to_vec();
             argv.push(port.to_string());
             argv.extend(LOCAL.map(str::to_owned));

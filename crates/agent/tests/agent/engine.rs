@@ -8,9 +8,10 @@ use std::time::Duration;
 use agent::{Agent, AgentConfig, Mode, Phase, What};
 use base::SystemClock;
 
-use crate::harness::{EVERY, House, Test, id, sh, with_house};
+use crate::harness::{EVERY, House, NAMESPACES, Test, id, sh, with_house};
 
 /// Set for a process that is an engine: the mode and the state folder.
+
 pub(crate) const ENGINE: &str = "AGENT_TEST_ENGINE";
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -20,8 +21,65 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "what_ended_meanwhile_is_reported", modes: EVERY, body: ended_meanwhile },
         Test { name: "a_reused_number_is_no_instance", modes: EVERY, body: a_reused_number },
         Test { name: "a_killed_shim_is_an_end", modes: EVERY, body: a_killed_shim },
+        Test {
+            name: "root_of_a_user_namespace",
+            modes: NAMESPACES,
+            body: root_of_a_user_namespace,
+        },
         Test { name: "descriptors_stay_open", modes: EVERY, body: descriptors_stay_open },
     ]
+}
+
+/// Set for a process that is root of a user namespace.
+pub(crate) const FALSE_ROOT: &str = "AGENT_TEST_FALSE_ROOT";
+
+fn root_of_a_user_namespace(_: Mode) {
+    let own = std::env::current_exe().unwrap().display().to_string();
+    for flags in ["-Ur", "-Urm", "-Urmpf"] {
+        let unshare = |what: &str| {
+            let mut command = Command::new("unshare");
+            command.args([flags, what]).stderr(Stdio::inherit());
+            command
+        };
+        if !unshare("true").status().is_ok_and(|status| status.success()) {
+            eprintln!("skip: unshare {flags} is refused here");
+            continue;
+        }
+        let run = unshare(&own).env(FALSE_ROOT, "").output().unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.ends_with("runs\n"), "{flags}: {said}");
+    }
+}
+
+/// An engine that is root in name: finds what it may do, and does that.
+pub(crate) fn serve_as_false_root() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    runtime.block_on(async {
+        let pool = "127.64.0.0/16".parse().unwrap();
+        let config = AgentConfig::new(folder.path().into(), pool, Arc::new(SystemClock));
+        let (agent, mut events) = Agent::open(config).unwrap();
+        let isolation = agent.isolation();
+        println!("{isolation:?}");
+        let lacks = |what: &str| isolation.missing.iter().any(|line| line.starts_with(what));
+        assert_eq!(lacks("files "), isolation.mode != Mode::Full, "{isolation:?}");
+        assert_eq!(lacks("addresses "), isolation.addressing != agent::Addressing::Own);
+        assert!(!folder.path().join("trial").exists());
+        let mut spec = sh("a.1", "id -u; echo runs");
+        spec.view = agent::View::Overlay { layers: Vec::new() };
+        spec.user = Some("1234:1234".to_owned());
+        agent.start(spec).await.unwrap();
+        let exit = loop {
+            if let What::Exited(exit) = events.recv().await.unwrap().what {
+                break exit;
+            }
+        };
+        let warnings = agent.status(&id("a.1")).unwrap().warnings;
+        println!("{warnings:?}\n{}", exit.last_lines.join("\n"));
+        assert!(exit.success(), "{exit:?}");
+        // Who it could not become is said.
+        assert_eq!(exit.last_lines[0] != "1234", warnings.iter().any(|w| w.contains("not as")));
+    });
 }
 
 /// An engine of its own process: starts one instance and waits to be killed.

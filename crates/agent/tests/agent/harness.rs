@@ -2,14 +2,11 @@
 
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{
-    Agent, AgentConfig, Exit, InstanceEvent, Limits, LogLimits, Mode, ProcessSpec, View, What,
-};
+use agent::{Agent, AgentConfig, Exit, InstanceEvent, LogLimits, Mode, ProcessSpec, What};
 use base::{InstanceId, SystemClock};
 use tokio::sync::mpsc::Receiver;
 
@@ -210,22 +207,10 @@ pub(crate) fn id(name: &str) -> InstanceId {
 }
 
 pub(crate) fn spec(name: &str, argv: &[&str]) -> ProcessSpec {
-    ProcessSpec {
-        id: id(name),
-        attempt: 0,
-        argv: argv.iter().map(|a| (*a).to_owned()).collect(),
-        env: vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin:/usr/local/go/bin".to_owned())],
-        working_dir: PathBuf::from("/"),
-        view: View::Host,
-        mounts: Vec::new(),
-        hostname: None,
-        hosts: Vec::new(),
-        address: None,
-        limits: Limits::default(),
-        user: None,
-        health: None,
-        ports: Vec::new(),
-    }
+    let mut spec = ProcessSpec::new(id(name), argv.iter().map(|a| (*a).to_owned()).collect());
+    let path = "/usr/local/bin:/usr/bin:/bin:/usr/local/go/bin";
+    spec.env.push(("PATH".to_owned(), path.to_owned()));
+    spec
 }
 
 pub(crate) fn sh(name: &str, script: &str) -> ProcessSpec {

@@ -19,6 +19,10 @@ fn main() -> ExitCode {
         engine::serve(&what);
         return ExitCode::SUCCESS;
     }
+    if std::env::var_os(engine::FALSE_ROOT).is_some() {
+        engine::serve_as_false_root();
+        return ExitCode::SUCCESS;
+    }
     let mut tests = Vec::new();
     tests.extend(life::tests());
     tests.extend(engine::tests());

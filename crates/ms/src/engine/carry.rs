@@ -521,7 +521,8 @@ impl Carrier {
         let brief = |line: &String| line.split(':').next().unwrap_or_default().to_owned();
         let lacks: Vec<String> = missing.iter().map(brief).collect();
         let what = format!("instances do without {}", lacks.join(", "));
-        let next = "run it as root for all of it; engine.log in the state folder has the reasons";
+        let next = "run it as the machine's root for all of it; engine.log in the state folder has \
+                    the reasons";
         Some(Problem::new("less-isolated", what).with_next(next))
     }
 
