@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::{Clock, InstanceId};
+use base::{Clock, InstanceId, Ipv4Cidr};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -20,7 +20,6 @@ use crate::event::{InstanceEvent, InstanceStatus, Usage, What};
 use crate::exit::Exit;
 use crate::instance::{Instance, Shared};
 use crate::isolation::{self, Addressing, Isolation, Mode};
-use crate::pool::Ipv4Cidr;
 use crate::shim::{KEPT_MAX, LogLimits};
 use crate::spec::ProcessSpec;
 use crate::start::{self, Setting, StartError};
@@ -340,12 +339,17 @@ impl Agent {
         self.get(id)?.exec(argv, timeout, EXEC_OUTPUT_BYTES_MAX).await
     }
 
-    /// Makes every running instance's `/etc/hosts` say this, besides what all of them say.
-    pub fn update_hosts(&self, entries: &[(IpAddr, Vec<String>)]) -> Result<(), OpError> {
+    /// Makes every running instance's `/etc/hosts` say what `entries` gives for it, besides what all
+    /// of them say.
+    pub fn update_hosts(
+        &self,
+        entries: impl Fn(&InstanceId) -> Vec<(IpAddr, Vec<String>)>,
+    ) -> Result<(), OpError> {
         let running: Vec<_> = self.all().values().filter(|i| !i.has_ended()).cloned().collect();
         for instance in running {
             let spec = &instance.spec;
-            let text = crate::hosts::text(spec.hostname.as_deref(), instance.address, entries);
+            let entries = entries(&spec.id);
+            let text = crate::hosts::text(spec.hostname.as_deref(), instance.address, &entries);
             crate::hosts::write(&instance.folder.join("hosts"), &text)
                 .map_err(|cause| OpError::Io { id: spec.id.clone(), cause })?;
         }

@@ -28,7 +28,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use self::assembler::{Assembler, Label, R0, R1, R2, R3, R4, R5, R6, STACK};
-use crate::pool::Ipv4Cidr;
+use base::Ipv4Cidr;
 
 // Offsets in `struct bpf_sock_addr`.
 const IP4: i16 = 4;

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use base::InstanceId;
+use base::{InstanceId, Ipv4Cidr};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use crate::cgroup::{Cgroups, REMOVAL_PAUSE, REMOVAL_TRIES};
 use crate::isolation::{Addressing, Mode};
-use crate::pool::Ipv4Cidr;
 use crate::shim::{self, LogLimits};
 use crate::spec::{ProcessSpec, View};
 use crate::wire::{self, Birth, Failure, RunRecord, ShimSpec, Step};

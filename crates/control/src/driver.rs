@@ -9,11 +9,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base::{Clock, Problem, ServiceName};
+use base::{Clock, Ipv4Cidr, Problem, ServiceName};
 use tokio::sync::watch;
 
 use crate::action::{Action, Record};
-use crate::address::Pool;
 use crate::command;
 use crate::embedded::Embedded;
 use crate::event::Event;
@@ -77,7 +76,7 @@ impl Control {
         path: &Path,
         clock: Arc<dyn Clock>,
         seed: u64,
-        pool: Pool,
+        pool: Ipv4Cidr,
     ) -> Result<Control, ControlError> {
         let store = Embedded::open(path, clock.clone())?;
         Control::with_store(Box::new(store), clock, seed, pool)
@@ -91,7 +90,7 @@ impl Control {
         store: Box<dyn Store>,
         clock: Arc<dyn Clock>,
         seed: u64,
-        pool: Pool,
+        pool: Ipv4Cidr,
     ) -> Result<Control, ControlError> {
         let stored = keys::load(&store.range("/")?.entries, State::new(pool, seed))?;
         let mut state = stored.clone();

@@ -38,7 +38,6 @@ mod why;
 mod work;
 
 pub use action::{Action, Endpoint, Record, RecordKey, RoutePlan, ServiceRoute};
-pub use address::Pool;
 pub use command::{REPLICAS_MAX, check};
 pub use driver::{Control, ControlError, Handled};
 pub use embedded::Embedded;

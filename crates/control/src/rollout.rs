@@ -410,7 +410,7 @@ fn create(work: &mut Work, view: &View, count: usize) {
                 break id;
             }
         };
-        let Some(address) = work.state.pool.instance(&taken) else {
+        let Some(address) = crate::address::for_instance(work.state.pool, &taken) else {
             if !std::mem::replace(&mut work.state.live.pool_empty, true) {
                 let message = format!(
                     "{name} cannot have another instance: no address is free; \

@@ -7,10 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use base::{InstanceId, ServiceName, SteadyNanos, UnixNanos};
+use base::{InstanceId, Ipv4Cidr, ServiceName, SteadyNanos, UnixNanos};
 
 use crate::action::{Action, Record, RecordKey, RoutePlan};
-use crate::address::Pool;
 use crate::event::Observation;
 use crate::record::{AppRecord, InstanceRecord, Phase, Release, ServiceRecord};
 use crate::view::Health;
@@ -19,7 +18,7 @@ use crate::view::Health;
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Where addresses come from.
-    pub pool: Pool,
+    pub pool: Ipv4Cidr,
     /// Source of jitter.
     pub seed: u64,
     /// The app, once there is one.
@@ -92,7 +91,7 @@ pub enum Wish {
 
 impl State {
     /// Nothing runs and nothing should.
-    pub fn new(pool: Pool, seed: u64) -> State {
+    pub fn new(pool: Ipv4Cidr, seed: u64) -> State {
         State {
             pool,
             seed,
@@ -204,14 +203,14 @@ impl State {
         }
         let pool = self.pool;
         let mut taken = self.addresses();
-        for service in self.services.values_mut().filter(|s| !pool.holds(s.address)) {
-            if let Some(address) = pool.service(&taken) {
+        for service in self.services.values_mut().filter(|s| !pool.contains(s.address)) {
+            if let Some(address) = crate::address::for_service(pool, &taken) {
                 taken.insert(address);
                 Arc::make_mut(service).address = address;
             }
         }
-        for instance in self.instances.values_mut().filter(|r| !pool.holds(r.address)) {
-            if let Some(address) = pool.instance(&taken) {
+        for instance in self.instances.values_mut().filter(|r| !pool.contains(r.address)) {
+            if let Some(address) = crate::address::for_instance(pool, &taken) {
                 taken.insert(address);
                 Arc::make_mut(instance).address = address;
             }

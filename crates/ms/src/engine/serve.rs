@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use super::EngineOptions;
 use super::api::{Api, Shared};
 use super::carry::Carrier;
-use super::pool::{self, Pool};
+use super::pool;
 
 /// Requests of people that wait for the engine's loop; more wait in their connections.
 const REQUESTS_MAX: usize = 64;
@@ -41,15 +41,13 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let pool = claim_pool(&state_dir, options.addresses.as_deref())?;
     let agent_config = AgentConfig {
         inherit_fds: pool.held_by.into_iter().collect(),
-        ..AgentConfig::new(state_dir.clone(), to_cidr(pool.pool), clock.clone())
+        ..AgentConfig::new(state_dir.clone(), pool.pool, clock.clone())
     };
     let (agent, agent_events) = Agent::open(agent_config).map_err(internal)?;
     let agent = Arc::new(agent);
-    let control_pool = control::Pool::new(pool.pool.first, pool.pool.prefix)
-        .ok_or_else(|| Problem::new("internal", format!("{} is no pool", pool.pool)))?;
     let seed = clock.now().0 ^ u64::from(std::process::id());
     keep_private(&state_dir).map_err(internal)?;
-    let control = Control::open(&state_dir.join("control.redb"), clock.clone(), seed, control_pool);
+    let control = Control::open(&state_dir.join("control.redb"), clock.clone(), seed, pool.pool);
     let control = Arc::new(control.map_err(internal)?);
     let (routes, table) = watch::channel(Arc::new(RouteTable::default()));
     let edge =
@@ -154,9 +152,8 @@ fn open_history(state_dir: &Path) -> Result<History, Problem> {
 /// The pool is remembered in a file of its own, since it must be known before the store opens.
 fn claim_pool(state_dir: &Path, asked: Option<&str>) -> Result<pool::Claim, Problem> {
     let path = state_dir.join("addresses");
-    let stored: Option<Pool> =
-        std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-    let asked: Option<Pool> = asked.map(str::parse).transpose()?;
+    let stored = std::fs::read_to_string(&path).ok().and_then(|text| pool::read(text.trim()).ok());
+    let asked = asked.map(pool::read).transpose()?;
     let in_use = instances_run(state_dir);
     if let (Some(asked), Some(stored), true) = (asked, stored, in_use)
         && asked != stored
@@ -175,12 +172,6 @@ fn instances_run(state_dir: &Path) -> bool {
     let folders = std::fs::read_dir(state_dir.join("instances")).into_iter().flatten().flatten();
     let mut sockets = folders.map(|folder| SocketPath::new(&folder.path().join("shim.sock")));
     sockets.any(|path| path.and_then(|path| UnixStream::connect(path.as_path())).is_ok())
-}
-
-fn to_cidr(pool: Pool) -> agent::Ipv4Cidr {
-    agent::Ipv4Cidr::new(pool.first, pool.prefix).unwrap_or_else(|| {
-        unreachable!("a pool's prefix is below 32: {pool}");
-    })
 }
 
 /// Binds the API's socket and the console's port.

@@ -36,6 +36,11 @@ impl Ipv4Cidr {
         mask(self.bits).unwrap_or(u32::MAX)
     }
 
+    /// The last address.
+    pub fn last(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.base.to_bits() | !self.mask())
+    }
+
     /// Whether `address` is in the range.
     pub fn contains(self, address: Ipv4Addr) -> bool {
         address.to_bits() & self.mask() == self.base.to_bits()
@@ -96,6 +101,7 @@ mod tests {
         assert!(pool.contains("127.64.255.255".parse().unwrap()));
         assert!(!pool.contains("127.65.0.0".parse().unwrap()));
         assert_eq!(pool.to_string(), "127.64.0.0/16");
+        assert_eq!(pool.last(), Ipv4Addr::new(127, 64, 255, 255));
         for bad in ["127.64.0.1/16", "127.64.0.0", "127.64.0.0/33", "x/8", "127.64.0.0/-1"] {
             assert!(bad.parse::<Ipv4Cidr>().is_err(), "{bad}");
         }
