@@ -237,18 +237,28 @@ fn plan(
             copied |= context.copy(&path, &dest, many)?;
         }
         if !copied && !glob::is_pattern(&pattern) {
-            let hint = match spec.context.join(&pattern).symlink_metadata() {
-                Ok(_) => ": .dockerignore excludes it",
-                Err(_) => "",
-            };
             return Err(LayerError::Missing {
                 source_path: source.clone(),
                 context: spec.context.clone(),
-                hint,
+                hint: why_missing(&spec.context, Path::new(&pattern)),
             });
         }
     }
     Ok(())
+}
+
+/// What explains that a source was not found.
+fn why_missing(context: &Path, source: &Path) -> &'static str {
+    let is_link = |path: &Path| {
+        context.join(path).symlink_metadata().is_ok_and(|m| m.file_type().is_symlink())
+    };
+    match context.join(source).symlink_metadata() {
+        _ if source.ancestors().skip(1).any(is_link) => {
+            ": a folder on the way to it is a symbolic link, which is not followed"
+        }
+        Ok(_) => ": .dockerignore excludes it",
+        Err(_) => "",
+    }
 }
 
 struct Context<'a> {

@@ -213,7 +213,7 @@ fn names_are_its_own(mode: Mode) {
         assert_eq!(output[0], "web-1");
         assert!(output[1].starts_with("127.64.0.9"), "{output:?}");
         let entries = [([127, 64, 0, 10].into(), vec!["orders".to_owned()])];
-        house.agent.update_hosts(&entries).unwrap();
+        house.agent.update_hosts(|_| entries.to_vec()).unwrap();
         let ask = ["getent", "hosts", "orders"].map(str::to_owned).to_vec();
         let said = house.agent.exec(&a, ask, Duration::from_secs(20)).await.unwrap();
         assert!(said.output.starts_with("127.64.0.10"), "{said:?}");
