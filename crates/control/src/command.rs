@@ -68,8 +68,9 @@ fn check_up(state: &State, app: &spec::App, services: &[ServiceName]) -> Result<
         fits(service.replicas, name)?;
     }
     let names: BTreeSet<_> = app.services.keys().chain(state.services.keys()).collect();
-    if names.len() > state.pool.services_max() as usize {
-        return Err(pool_too_small("services", names.len(), state.pool.services_max()));
+    let most = crate::address::each_max(state.pool);
+    if names.len() > most as usize {
+        return Err(pool_too_small("services", names.len(), most));
     }
     room(state, app.services.values().map(|s| s.replicas).sum())
 }
@@ -91,9 +92,10 @@ fn fits(replicas: u32, name: &ServiceName) -> Result<(), Problem> {
 }
 
 fn room(state: &State, instances: u32) -> Result<(), Problem> {
-    match instances <= state.pool.instances_max() {
+    let most = crate::address::each_max(state.pool);
+    match instances <= most {
         true => Ok(()),
-        false => Err(pool_too_small("instances", instances as usize, state.pool.instances_max())),
+        false => Err(pool_too_small("instances", instances as usize, most)),
     }
 }
 
@@ -206,7 +208,7 @@ fn up(
         leaving: false,
         created_at,
     }));
-    let selected = with_dependencies(app, services);
+    let selected = app.with_dependencies(services);
     if services.is_empty() {
         for name in all(&work.state).into_iter().filter(|n| !app.services.contains_key(n)) {
             work.service(&name, |s| s.intent = Intent::Remove);
@@ -226,26 +228,10 @@ fn up(
     work.dirty = true;
 }
 
-fn with_dependencies(app: &spec::App, services: &[ServiceName]) -> BTreeSet<ServiceName> {
-    if services.is_empty() {
-        return app.services.keys().cloned().collect();
-    }
-    let mut found = BTreeSet::new();
-    let mut open = services.to_vec();
-    while let Some(name) = open.pop() {
-        if let Some(service) = app.services.get(&name)
-            && found.insert(name)
-        {
-            open.extend(service.depends_on.iter().map(|d| d.service.clone()));
-        }
-    }
-    found
-}
-
 fn introduce(work: &mut Work, definition: &spec::Service, prepared: &Value) {
     let name = &definition.name;
     let taken = work.state.addresses();
-    let Some(address) = work.state.pool.service(&taken) else {
+    let Some(address) = crate::address::for_service(work.state.pool, &taken) else {
         let message = format!("{name} cannot have an address: the pool is used up");
         return work.say(Level::Error, "addresses-used-up", name, message);
     };

@@ -188,10 +188,5 @@ fn is_credential(key: &str, value: &Scalar) -> bool {
     if (is_key || words.iter().any(secret)) && !pointer && !harmless {
         return true;
     }
-    // `scheme://user:password@host`
-    let Some((_, rest)) = value.text.split_once("://") else { return false };
-    let Some((user, _)) = rest.split('/').next().and_then(|host| host.rsplit_once('@')) else {
-        return false;
-    };
-    user.split_once(':').is_some_and(|(_, password)| !password.is_empty())
+    crate::mask::url_password(&value.text).is_some()
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Port, Service};
+use crate::model::{Dns, Grant, NetworkMode, Networking, Port, Service};
 
 /// What needs a new release: `environment DEBUG, command`. `None` when nothing does.
 pub fn diff(old: &Service, new: &Service) -> Option<String> {
@@ -30,6 +30,15 @@ pub fn diff(old: &Service, new: &Service) -> Option<String> {
     changed("stop_signal", old.stop_signal != new.stop_signal);
     changed("stop_grace_period", old.stop_grace_period != new.stop_grace_period);
     changed("limits", old.limits != new.limits);
+    changed("rights", old.rights != new.rights);
+    changed("kernel settings", old.kernel != new.kernel);
+    changed("dns", old.networking.dns != new.networking.dns);
+    changed("network_mode", old.networking.mode != new.networking.mode);
+    changed("secrets", grants(&old.secrets) != grants(&new.secrets));
+    changed("configs", grants(&old.configs) != grants(&new.configs));
+    changed("hooks", old.hooks != new.hooks);
+    changed("logging", old.logging != new.logging);
+    changed("placement", old.placement != new.placement);
     changed("ports", old.tcp_ports() != new.tcp_ports() || udp(old) != udp(new));
     changed("prepare", old.extension.prepare != new.extension.prepare);
     changed("native", old.extension.native != new.extension.native);
@@ -38,7 +47,7 @@ pub fn diff(old: &Service, new: &Service) -> Option<String> {
 }
 
 /// What can be taken up without a new release: replicas, published ports, protocols, how updates
-/// go, labels, what it waits for. `None` when nothing of it changed.
+/// go, names, labels, what it waits for. `None` when nothing of it changed.
 pub fn diff_in_place(old: &Service, new: &Service) -> Option<String> {
     let mut words = Vec::new();
     let mut changed = |name: &str, is: bool| {
@@ -52,7 +61,13 @@ pub fn diff_in_place(old: &Service, new: &Service) -> Option<String> {
     changed("protocol", old.extension.protocol != new.extension.protocol);
     changed("balance", old.extension.balance != new.extension.balance);
     changed("update_config", old.update != new.update);
+    changed("rollback_config", old.rollback != new.rollback);
+    changed("mode", old.global != new.global);
+    changed("restart pace", old.restart_pace != new.restart_pace);
+    changed("names", names(old) != names(new));
     changed("labels", old.labels != new.labels);
+    changed("annotations", old.annotations != new.annotations);
+    changed("pull_policy", old.pull_policy != new.pull_policy);
     changed("profiles", old.profiles != new.profiles);
     let waits = |s: &Service| -> Vec<_> {
         let each = s.depends_on.iter();
@@ -74,13 +89,26 @@ fn changed_keys(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) 
     }
 }
 
+/// Grants without their places.
+fn grants(grants: &[Grant]) -> Vec<Grant> {
+    grants.iter().map(|g| Grant { place: nowhere(), ..g.clone() }).collect()
+}
+
+/// How a service is found and what it finds, as far as hosts files say it.
+fn names(service: &Service) -> Networking {
+    Networking { mode: NetworkMode::default(), dns: Dns::default(), ..service.networking.clone() }
+}
+
 fn mounts(service: &Service) -> Vec<(&crate::model::MountKind, &std::path::Path, bool)> {
     service.volumes.iter().map(|m| (&m.kind, m.target.as_path(), m.read_only)).collect()
 }
 
 fn ports(service: &Service) -> Vec<Port> {
-    let nowhere = base::Place { file: std::path::PathBuf::new(), line: 0, column: 0 };
-    service.ports.iter().map(|p| Port { place: nowhere.clone(), ..p.clone() }).collect()
+    service.ports.iter().map(|p| Port { place: nowhere(), ..p.clone() }).collect()
+}
+
+fn nowhere() -> base::Place {
+    base::Place { file: std::path::PathBuf::new(), line: 0, column: 0 }
 }
 
 fn udp(service: &Service) -> Vec<u16> {

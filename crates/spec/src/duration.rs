@@ -46,3 +46,32 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration
     let bad = || serde::de::Error::custom(format!("`{text}` is not a duration such as `30s`"));
     parse(&text).ok_or_else(bad)
 }
+
+/// The same for a duration that may be missing.
+pub(crate) mod option {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::serialize(duration, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        let read = text.map(|text| {
+            let bad = || serde::de::Error::custom(format!("`{text}` is not a duration"));
+            super::parse(&text).ok_or_else(bad)
+        });
+        read.transpose()
+    }
+}

@@ -8,10 +8,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
+mod policy;
+mod rights;
+#[cfg(test)]
+mod tests;
+mod top;
+
 use crate::duration::show;
 use crate::model::{
-    App, Balance, Build, Condition, FailureAction, Healthcheck, Mount, MountKind, Port, PortKind,
-    PortProtocols, Protocol, Restart, Service, Test, UpdateOrder,
+    App, Balance, Build, Condition, Healthcheck, Mount, MountKind, Port, PortKind, PortProtocols,
+    Protocol, Restart, Service, Test,
 };
 
 /// The app as a Compose file with everything spelled out.
@@ -23,19 +29,7 @@ pub fn to_yaml(app: &App) -> String {
             out.open(&quoted(service.name.as_str()), |out| emit_service(out, service));
         }
     });
-    if !app.volumes.is_empty() {
-        out.open("volumes", |out| {
-            for (key, volume) in &app.volumes {
-                out.open(&quoted(key), |out| {
-                    out.pair("name", &volume.name);
-                    if volume.external {
-                        out.line("external: true");
-                    }
-                    out.map("labels", &volume.labels);
-                });
-            }
-        });
-    }
+    top::emit(&mut out, app);
     out.text
 }
 
@@ -54,14 +48,25 @@ fn emit_service(out: &mut Yaml, service: &Service) {
     if let Some(dir) = &service.working_dir {
         out.pair("working_dir", &shown(dir));
     }
-    out.option("user", service.user.as_ref());
-    out.option("hostname", service.hostname.as_ref());
+    rights::emit(out, service);
     out.items("ports", &service.ports, emit_port);
     if !service.expose.is_empty() {
         let each = service.expose.iter().map(|(port, kind)| format!("{port}/{}", transport(*kind)));
         out.list("expose", &each.collect::<Vec<_>>());
     }
-    out.items("volumes", &service.volumes, emit_mount);
+    // What the long form has no words for comes from `tmpfs`, whose mounts are last.
+    let bare = |m: &Mount| {
+        !matches!(&m.kind, MountKind::Tmpfs { owner, without, .. }
+        if (*owner, *without) != Default::default())
+    };
+    let short_from = service.volumes.iter().position(|m| !bare(m));
+    let (long, short) = service.volumes.split_at(short_from.unwrap_or(service.volumes.len()));
+    out.items("volumes", long, emit_mount);
+    if !short.is_empty() {
+        out.list("tmpfs", &short.iter().map(tmpfs_text).collect::<Vec<_>>());
+    }
+    out.items("secrets", &service.secrets, top::emit_grant);
+    out.items("configs", &service.configs, top::emit_grant);
     if !service.depends_on.is_empty() {
         out.open("depends_on", |out| {
             for dependency in &service.depends_on {
@@ -85,7 +90,10 @@ fn emit_service(out: &mut Yaml, service: &Service) {
     if let Some(check) = &service.healthcheck {
         out.open("healthcheck", |out| emit_healthcheck(out, check));
     }
+    policy::emit_hooks(out, service);
     match service.restart {
+        // A pace can only be said with `restart_policy`.
+        _ if service.restart_pace != Default::default() => {}
         Restart::No => {}
         Restart::Always => out.pair("restart", "always"),
         Restart::UnlessStopped => out.pair("restart", "unless-stopped"),
@@ -97,13 +105,16 @@ fn emit_service(out: &mut Yaml, service: &Service) {
     out.option("stop_signal", service.stop_signal.as_ref());
     out.pair("stop_grace_period", &show(service.stop_grace_period));
     out.map("labels", &service.labels);
+    out.map("annotations", &service.annotations);
+    policy::emit_logging(out, service);
     if service.init {
         out.line("init: true");
     }
     if !service.profiles.is_empty() {
         out.list("profiles", &service.profiles.iter().cloned().collect::<Vec<_>>());
     }
-    out.open("deploy", |out| emit_deploy(out, service));
+    policy::emit_limits(out, service);
+    out.open("deploy", |out| policy::emit_deploy(out, service));
     emit_extension(out, service);
 }
 
@@ -142,7 +153,7 @@ fn emit_mount(out: &mut Yaml, mount: &Mount) {
             out.pair("source", name);
         }
         MountKind::Anonymous => out.pair("type", "volume"),
-        MountKind::Tmpfs { size_bytes, mode } => {
+        MountKind::Tmpfs { size_bytes, mode, .. } => {
             out.pair("type", "tmpfs");
             if size_bytes.is_some() || mode.is_some() {
                 out.open("tmpfs", |out| {
@@ -162,6 +173,23 @@ fn emit_mount(out: &mut Yaml, mount: &Mount) {
     }
 }
 
+/// A tmpfs in the form of the `tmpfs` key.
+fn tmpfs_text(mount: &Mount) -> String {
+    let mut options = Vec::new();
+    if let MountKind::Tmpfs { size_bytes, mode, owner, without } = &mount.kind {
+        options.extend(size_bytes.map(|size| format!("size={size}")));
+        options.extend(mode.map(|mode| format!("mode={mode:o}")));
+        options.extend(owner.uid.map(|uid| format!("uid={uid}")));
+        options.extend(owner.gid.map(|gid| format!("gid={gid}")));
+        let said = [(without.exec, "noexec"), (without.suid, "nosuid"), (without.dev, "nodev")];
+        options.extend(said.iter().filter(|(is, _)| *is).map(|(_, word)| (*word).to_owned()));
+    }
+    if mount.read_only {
+        options.push("ro".to_owned());
+    }
+    format!("{}:{}", shown(&mount.target), options.join(","))
+}
+
 fn emit_healthcheck(out: &mut Yaml, check: &Healthcheck) {
     match &check.test {
         Test::None => out.list("test", &["NONE".to_owned()]),
@@ -175,49 +203,6 @@ fn emit_healthcheck(out: &mut Yaml, check: &Healthcheck) {
     out.line(&format!("retries: {}", check.retries));
     out.pair("start_period", &show(check.start_period));
     out.pair("start_interval", &show(check.start_interval));
-}
-
-fn emit_deploy(out: &mut Yaml, service: &Service) {
-    out.line(&format!("replicas: {}", service.replicas));
-    let update = &service.update;
-    out.open("update_config", |out| {
-        out.line(&format!("parallelism: {}", update.parallelism));
-        out.pair("delay", &show(update.delay));
-        out.pair(
-            "failure_action",
-            match update.failure_action {
-                FailureAction::Pause => "pause",
-                FailureAction::Continue => "continue",
-                FailureAction::Rollback => "rollback",
-            },
-        );
-        out.pair("monitor", &show(update.monitor));
-        out.line(&format!("max_failure_ratio: {}", update.max_failure_ratio));
-        out.pair(
-            "order",
-            match update.order {
-                UpdateOrder::StartFirst => "start-first",
-                UpdateOrder::StopFirst => "stop-first",
-            },
-        );
-    });
-    let limits = &service.limits;
-    if limits.memory_bytes.is_none() && limits.cpus.is_none() && limits.pids.is_none() {
-        return;
-    }
-    out.open("resources", |out| {
-        out.open("limits", |out| {
-            if let Some(memory) = limits.memory_bytes {
-                out.line(&format!("memory: {}", quoted(&memory.to_string())));
-            }
-            if let Some(cpus) = limits.cpus {
-                out.line(&format!("cpus: {}", quoted(&cpus.to_string())));
-            }
-            if let Some(pids) = limits.pids {
-                out.line(&format!("pids: {pids}"));
-            }
-        });
-    });
 }
 
 fn emit_extension(out: &mut Yaml, service: &Service) {
@@ -310,6 +295,12 @@ impl Yaml {
         }
     }
 
+    fn flag(&mut self, key: &str, is: bool) {
+        if is {
+            self.line(&format!("{key}: true"));
+        }
+    }
+
     fn map(&mut self, key: &str, map: &BTreeMap<String, String>) {
         if !map.is_empty() {
             self.open(key, |out| {
@@ -329,6 +320,13 @@ impl Yaml {
                 out.line(&format!("- {}", value_text(item)));
             }
         });
+    }
+
+    /// A list that is left out when it is empty.
+    fn some(&mut self, key: &str, items: &[String]) {
+        if !items.is_empty() {
+            self.list(key, items);
+        }
     }
 
     fn items<T>(&mut self, key: &str, items: &[T], each: impl Fn(&mut Yaml, &T)) {

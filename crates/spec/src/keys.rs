@@ -1,7 +1,9 @@
 //! Every key of the Compose specification, and what is done about it.
 //!
-//! Not here: reading the keys that are supported. A key that is in none of these tables is
-//! unknown, which is an error; `x-…` is always accepted.
+//! Not here: reading the keys. A key that is in none of the tables (`table`) is unknown, which is
+//! an error; `x-…` is always accepted.
+
+mod table;
 
 use std::collections::BTreeMap;
 
@@ -14,13 +16,13 @@ use crate::tree::{Entry, Node, Value};
 pub(crate) enum Treatment {
     /// Read and honoured.
     Support,
-    /// Accepted; what does not hold of it is said once.
+    /// Read and honoured in part; whoever reads it says what does not hold of a value.
     Partly(&'static str),
     /// Has no effect here, for good; said once.
     Warn(&'static str),
-    /// Will have an effect in a later version, and is harmless to leave out; said once.
+    /// Read, and without effect until the engine can; said once.
     LaterWarn(&'static str),
-    /// Will have an effect in a later version; without it the app would not be the same.
+    /// Read, and an error until the engine can: without it the app would not be the same.
     Later(&'static str),
     /// Cannot be honoured; an error with a way out.
     Refuse(&'static str),
@@ -28,310 +30,133 @@ pub(crate) enum Treatment {
 
 use Treatment::{Later, LaterWarn, Partly, Refuse, Support, Warn};
 
-type Table = &'static [(&'static str, Treatment)];
-
 /// A map of the file whose keys are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
     Top,
     Service,
     Build,
+    Dependency,
     Deploy,
     Update,
+    Rollback,
     RestartPolicy,
+    Placement,
+    Preference,
     Resources,
     Limits,
     Reservations,
+    Device,
+    EnvFile,
+    Extends,
     Healthcheck,
+    Logging,
+    LoggingOptions,
+    Attachment,
     Port,
+    PreStart,
+    PostStart,
+    PreStop,
+    GrantSecret,
+    GrantConfig,
+    Ulimit,
     Mount,
     MountBind,
     MountVolume,
     MountTmpfs,
-    Dependency,
-    EnvFile,
-    Volume,
     Extension,
+    Include,
+    Network,
+    Volume,
+    Secret,
+    Config,
 }
 
 impl Scope {
-    pub(crate) fn table(self) -> Table {
+    /// All of them, parents first.
+    pub(crate) const ALL: &[Scope] = &[
+        Scope::Top,
+        Scope::Service,
+        Scope::Build,
+        Scope::Dependency,
+        Scope::Deploy,
+        Scope::Update,
+        Scope::Rollback,
+        Scope::RestartPolicy,
+        Scope::Placement,
+        Scope::Preference,
+        Scope::Resources,
+        Scope::Limits,
+        Scope::Reservations,
+        Scope::Device,
+        Scope::EnvFile,
+        Scope::Extends,
+        Scope::Healthcheck,
+        Scope::Logging,
+        Scope::LoggingOptions,
+        Scope::Attachment,
+        Scope::Port,
+        Scope::PreStart,
+        Scope::PostStart,
+        Scope::PreStop,
+        Scope::GrantSecret,
+        Scope::GrantConfig,
+        Scope::Ulimit,
+        Scope::Mount,
+        Scope::MountBind,
+        Scope::MountVolume,
+        Scope::MountTmpfs,
+        Scope::Extension,
+        Scope::Include,
+        Scope::Network,
+        Scope::Volume,
+        Scope::Secret,
+        Scope::Config,
+    ];
+
+    /// Where such a map stands in a file; `*` is any name, or any item of a list.
+    pub(crate) fn path(self) -> &'static str {
         match self {
-            Scope::Top => TOP,
-            Scope::Service => SERVICE,
-            Scope::Build => BUILD,
-            Scope::Deploy => DEPLOY,
-            Scope::Update => UPDATE,
-            Scope::RestartPolicy => RESTART_POLICY,
-            Scope::Resources => RESOURCES,
-            Scope::Limits => LIMITS,
-            Scope::Reservations => RESERVATIONS,
-            Scope::Healthcheck => HEALTHCHECK,
-            Scope::Port => PORT,
-            Scope::Mount => MOUNT,
-            Scope::MountBind => MOUNT_BIND,
-            Scope::MountVolume => MOUNT_VOLUME,
-            Scope::MountTmpfs => MOUNT_TMPFS,
-            Scope::Dependency => DEPENDENCY,
-            Scope::EnvFile => ENV_FILE,
-            Scope::Volume => VOLUME,
-            Scope::Extension => EXTENSION,
+            Scope::Top => "",
+            Scope::Service => "services.*",
+            Scope::Build => "services.*.build",
+            Scope::Dependency => "services.*.depends_on.*",
+            Scope::Deploy => "services.*.deploy",
+            Scope::Update => "services.*.deploy.update_config",
+            Scope::Rollback => "services.*.deploy.rollback_config",
+            Scope::RestartPolicy => "services.*.deploy.restart_policy",
+            Scope::Placement => "services.*.deploy.placement",
+            Scope::Preference => "services.*.deploy.placement.preferences.*",
+            Scope::Resources => "services.*.deploy.resources",
+            Scope::Limits => "services.*.deploy.resources.limits",
+            Scope::Reservations => "services.*.deploy.resources.reservations",
+            Scope::Device => "services.*.devices.*",
+            Scope::EnvFile => "services.*.env_file.*",
+            Scope::Extends => "services.*.extends",
+            Scope::Healthcheck => "services.*.healthcheck",
+            Scope::Logging => "services.*.logging",
+            Scope::LoggingOptions => "services.*.logging.options",
+            Scope::Attachment => "services.*.networks.*",
+            Scope::Port => "services.*.ports.*",
+            Scope::PreStart => "services.*.pre_start.*",
+            Scope::PostStart => "services.*.post_start.*",
+            Scope::PreStop => "services.*.pre_stop.*",
+            Scope::GrantSecret => "services.*.secrets.*",
+            Scope::GrantConfig => "services.*.configs.*",
+            Scope::Ulimit => "services.*.ulimits.*",
+            Scope::Mount => "services.*.volumes.*",
+            Scope::MountBind => "services.*.volumes.*.bind",
+            Scope::MountVolume => "services.*.volumes.*.volume",
+            Scope::MountTmpfs => "services.*.volumes.*.tmpfs",
+            Scope::Extension => "services.*.x-mainspring",
+            Scope::Include => "include.*",
+            Scope::Network => "networks.*",
+            Scope::Volume => "volumes.*",
+            Scope::Secret => "secrets.*",
+            Scope::Config => "configs.*",
         }
     }
 }
-
-const TOP: Table = &[
-    ("name", Support),
-    ("services", Support),
-    ("volumes", Support),
-    ("version", Warn("Compose has not used it for years")),
-    (
-        "networks",
-        Partly("all services of an app reach each other by name; they are not kept apart yet"),
-    ),
-    ("configs", LaterWarn("services that use one are refused")),
-    ("secrets", LaterWarn("services that use one are refused")),
-    ("include", Later("give the other file with another `-f`")),
-    ("models", Refuse("model runners are a part of Docker; run the model as a service")),
-];
-
-const SERVICE: Table = &[
-    ("image", Support),
-    ("build", Support),
-    ("command", Support),
-    ("entrypoint", Support),
-    ("environment", Support),
-    ("env_file", Support),
-    ("working_dir", Support),
-    ("user", Support),
-    ("hostname", Support),
-    ("labels", Support),
-    ("ports", Support),
-    ("expose", Support),
-    ("volumes", Support),
-    ("tmpfs", Support),
-    ("depends_on", Support),
-    ("healthcheck", Support),
-    ("restart", Support),
-    ("init", Support),
-    ("stop_signal", Support),
-    ("stop_grace_period", Support),
-    ("profiles", Support),
-    ("scale", Support),
-    ("deploy", Support),
-    ("mem_limit", Support),
-    ("cpus", Support),
-    ("pids_limit", Support),
-    ("x-mainspring", Support),
-    // Their value decides; the reader of services looks at them.
-    ("network_mode", Support),
-    ("runtime", Support),
-    ("ipc", Support),
-    ("pid", Support),
-    ("container_name", Support),
-    ("networks", Support),
-    // Later, and an app without them is another app.
-    ("configs", Later("mount the file with `volumes:`")),
-    ("secrets", Later("mount the file with `volumes:`, or pass it by `environment:`")),
-    ("extends", Later("repeat the keys, or share them with an anchor and `<<`")),
-    ("pre_start", Later("use `x-mainspring: {prepare: …}`")),
-    ("post_start", Later("do it in the command")),
-    ("pre_stop", Later("handle the stop signal in the service")),
-    ("extra_hosts", Later("add the names to the host's /etc/hosts")),
-    ("group_add", Later("run as a user who is in the group")),
-    // Later, and harmless without.
-    ("label_file", LaterWarn("its labels are missing")),
-    ("annotations", LaterWarn("nothing reads annotations")),
-    ("dns", LaterWarn("the host's resolver is used")),
-    ("dns_opt", LaterWarn("the host's resolver is used")),
-    ("dns_search", LaterWarn("the host's resolver is used")),
-    ("read_only", LaterWarn("the service can write to its own copy of the file system")),
-    ("cap_add", LaterWarn("the capabilities are not given")),
-    ("cap_drop", LaterWarn("capabilities are those that the engine leaves")),
-    ("sysctls", LaterWarn("the host's values hold")),
-    ("shm_size", LaterWarn("the host's /dev/shm holds")),
-    ("mem_reservation", LaterWarn("no memory is set aside")),
-    ("memswap_limit", LaterWarn("swap is not limited")),
-    ("cpu_shares", LaterWarn("CPU is shared evenly")),
-    ("cpu_quota", LaterWarn("use `cpus`")),
-    ("cpu_period", LaterWarn("use `cpus`")),
-    ("cpuset", LaterWarn("any CPU may run it")),
-    ("pull_policy", LaterWarn("no image is pulled")),
-    ("privileged", LaterWarn("the service gets no more rights than others")),
-    ("security_opt", LaterWarn("the engine's own settings hold")),
-    ("ulimits", LaterWarn("the engine's own limits hold")),
-    ("oom_score_adj", LaterWarn("the kernel's choice is not steered")),
-    ("oom_kill_disable", LaterWarn("the kernel's choice is not steered")),
-    ("devices", LaterWarn("the host's devices are seen as the user may see them")),
-    ("device_cgroup_rules", LaterWarn("the host's devices are seen as the user may see them")),
-    ("logging", LaterWarn("output is always kept and searchable: `ms logs`")),
-    ("platform", LaterWarn("services run on the host's own platform")),
-    ("uts", LaterWarn("each instance has a host name of its own")),
-    ("cgroup", LaterWarn("each instance has a cgroup of its own")),
-    // Never.
-    ("gpus", Refuse("GPUs are not handed out")),
-    ("volumes_from", Refuse("name the volumes under `volumes:`")),
-    ("credential_spec", Refuse("it is for Windows")),
-    ("isolation", Refuse("it is for Windows")),
-    ("userns_mode", Refuse("the engine chooses its namespaces itself")),
-    ("provider", Refuse("providers are Docker's plugins; run it as a service")),
-    ("models", Refuse("model runners are a part of Docker; run the model as a service")),
-    ("use_api_socket", Refuse("there is no Docker to talk to")),
-    // No effect.
-    ("links", Warn("every service is reached by its own name")),
-    ("external_links", Warn("only services of this app have names")),
-    ("mac_address", Warn("instances have no network card of their own")),
-    ("blkio_config", Warn("disk bandwidth is not divided")),
-    ("cpu_rt_period", Warn("real-time scheduling is not handed out")),
-    ("cpu_rt_runtime", Warn("real-time scheduling is not handed out")),
-    ("cpu_count", Warn("it is for Windows")),
-    ("cpu_percent", Warn("it is for Windows")),
-    ("cgroup_parent", Warn("the engine arranges its cgroups itself")),
-    ("storage_opt", Warn("there is no storage driver")),
-    ("develop", Warn("`ms up` again takes up changes")),
-    ("attach", Warn("`ms logs` selects services")),
-    ("stdin_open", Warn("services read from /dev/null")),
-    ("tty", Warn("services write to a pipe")),
-    ("domainname", Warn("there is no domain")),
-    ("mem_swappiness", Warn("the kernel's own setting holds")),
-];
-
-const NO_IMAGE: &str = "no image is built; the last stage is read and run on the host";
-
-const BUILD: Table = &[
-    ("context", Support),
-    ("dockerfile", Support),
-    ("dockerfile_inline", Support),
-    ("target", Support),
-    ("args", Support),
-    ("additional_contexts", Later("copy the folder into the context")),
-    ("labels", Warn(NO_IMAGE)),
-    ("tags", Warn(NO_IMAGE)),
-    ("cache_from", Warn(NO_IMAGE)),
-    ("cache_to", Warn(NO_IMAGE)),
-    ("no_cache", Warn(NO_IMAGE)),
-    ("no_cache_filter", Warn(NO_IMAGE)),
-    ("pull", Warn(NO_IMAGE)),
-    ("platforms", Warn(NO_IMAGE)),
-    ("network", Warn(NO_IMAGE)),
-    ("shm_size", Warn(NO_IMAGE)),
-    ("ulimits", Warn(NO_IMAGE)),
-    ("isolation", Warn(NO_IMAGE)),
-    ("privileged", Warn(NO_IMAGE)),
-    ("provenance", Warn(NO_IMAGE)),
-    ("sbom", Warn(NO_IMAGE)),
-    ("extra_hosts", Warn(NO_IMAGE)),
-    ("entitlements", Warn(NO_IMAGE)),
-    ("secrets", Warn(NO_IMAGE)),
-    ("ssh", Warn(NO_IMAGE)),
-];
-
-const DEPLOY: Table = &[
-    ("replicas", Support),
-    ("update_config", Support),
-    ("resources", Support),
-    ("restart_policy", Support),
-    ("labels", Support),
-    ("mode", Support),
-    ("endpoint_mode", Support),
-    ("rollback_config", LaterWarn("a rollback goes by `update_config`")),
-    ("placement", LaterWarn("there is one node, and every service runs on it")),
-];
-
-const UPDATE: Table = &[
-    ("parallelism", Support),
-    ("delay", Support),
-    ("failure_action", Support),
-    ("monitor", Support),
-    ("max_failure_ratio", Support),
-    ("order", Support),
-];
-
-const RESTART_POLICY: Table = &[
-    ("condition", Support),
-    ("max_attempts", Support),
-    ("delay", LaterWarn("restarts back off by themselves, longer each time")),
-    ("window", LaterWarn("an instance counts as started when it is healthy")),
-];
-
-const RESOURCES: Table = &[("limits", Support), ("reservations", Support)];
-
-const LIMITS: Table = &[("cpus", Support), ("memory", Support), ("pids", Support)];
-
-const RESERVATIONS: Table = &[
-    ("cpus", LaterWarn("nothing is set aside")),
-    ("memory", LaterWarn("nothing is set aside")),
-    ("pids", LaterWarn("nothing is set aside")),
-    ("devices", Refuse("devices and GPUs are not handed out")),
-    ("generic_resources", Refuse("devices and GPUs are not handed out")),
-];
-
-const HEALTHCHECK: Table = &[
-    ("test", Support),
-    ("interval", Support),
-    ("timeout", Support),
-    ("retries", Support),
-    ("start_period", Support),
-    ("start_interval", Support),
-    ("disable", Support),
-];
-
-const PORT: Table = &[
-    ("target", Support),
-    ("published", Support),
-    ("host_ip", Support),
-    ("protocol", Support),
-    ("app_protocol", Support),
-    ("name", Support),
-    ("mode", Support),
-];
-
-const MOUNT: Table = &[
-    ("type", Support),
-    ("source", Support),
-    ("target", Support),
-    ("read_only", Support),
-    ("bind", Support),
-    ("volume", Support),
-    ("tmpfs", Support),
-    ("consistency", Warn("the host's files are seen as they are")),
-    ("image", Refuse("images are not mounted")),
-];
-
-const MOUNT_BIND: Table = &[
-    ("create_host_path", Support),
-    ("propagation", LaterWarn("later mounts of the host are not passed on")),
-    ("recursive", LaterWarn("mounts below the folder come along")),
-    ("selinux", Warn("labels are not changed")),
-];
-
-const MOUNT_VOLUME: Table = &[
-    ("nocopy", Warn("nothing is ever copied into a new volume")),
-    ("labels", Warn("label the volume itself")),
-    ("subpath", Later("use a volume of its own")),
-];
-
-const MOUNT_TMPFS: Table = &[("size", Support), ("mode", Support)];
-
-const DEPENDENCY: Table = &[("condition", Support), ("required", Support), ("restart", Support)];
-
-const ENV_FILE: Table = &[("path", Support), ("required", Support), ("format", Support)];
-
-const VOLUME: Table = &[
-    ("name", Support),
-    ("external", Support),
-    ("labels", Support),
-    ("driver", Support),
-    ("driver_opts", Warn("volumes are folders of the engine's state")),
-];
-
-const EXTENSION: Table = &[
-    ("native", Support),
-    ("protocol", Support),
-    ("prepare", Support),
-    ("balance", Support),
-    ("engine", Support),
-];
 
 /// Keys that were accepted with a remark, so that each remark is made once.
 #[derive(Debug, Default)]
@@ -348,8 +173,8 @@ struct Remark {
 }
 
 impl Remarks {
-    /// The entries of a map that are supported; the others are reported. `owner` is what the map
-    /// belongs to, such as "service `web`".
+    /// The entries of a map that are read; what does not hold of them is reported. `owner` is what
+    /// the map belongs to, such as "service `web`".
     pub(crate) fn entries<'a>(
         &mut self,
         scope: Scope,
@@ -391,7 +216,7 @@ impl Remarks {
             return false;
         };
         match treatment {
-            Support => return true,
+            Support | Partly(_) => return true,
             Refuse(way_out) => report.error(
                 "key-not-supported",
                 entry.at,
@@ -406,7 +231,7 @@ impl Remarks {
                 "without it the app would not be what the file says",
                 *way_out,
             ),
-            Partly(_) | Warn(_) | LaterWarn(_) => {
+            Warn(_) | LaterWarn(_) => {
                 let first = || Remark {
                     at: entry.at,
                     treatment: *treatment,
@@ -418,7 +243,7 @@ impl Remarks {
                 remark.others += usize::from(known);
             }
         }
-        false
+        matches!(treatment, Later(_) | LaterWarn(_))
     }
 
     /// Makes the remarks: one for each key, at its first place.
@@ -432,15 +257,6 @@ impl Remarks {
             let what = format!("`{key}` in {}{more}", remark.owner);
             let remove = "remove it, or leave it for Docker";
             match remark.treatment {
-                Partly(note) => {
-                    report.warn(
-                        "key-partly",
-                        remark.at,
-                        format!("{what} holds in part"),
-                        note,
-                        remove,
-                    );
-                }
                 LaterWarn(note) => report.warn(
                     "key-ignored",
                     remark.at,
@@ -457,7 +273,7 @@ impl Remarks {
                         remove,
                     );
                 }
-                Support | Later(_) | Refuse(_) => {}
+                Support | Partly(_) | Later(_) | Refuse(_) => {}
             }
         }
     }
@@ -489,7 +305,7 @@ mod tests {
 
     #[test]
     fn no_key_is_treated_twice() {
-        for scope in [Scope::Top, Scope::Service, Scope::Build, Scope::Deploy, Scope::Mount] {
+        for scope in Scope::ALL {
             let names: Vec<_> = scope.table().iter().map(|(name, _)| *name).collect();
             let unique: BTreeSet<_> = names.iter().collect();
             assert_eq!(unique.len(), names.len(), "{scope:?}");
@@ -512,7 +328,7 @@ mod tests {
             stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket user userns_mode uts \
             volumes volumes_from working_dir";
         for key in ALL.split_whitespace() {
-            assert!(SERVICE.iter().any(|(name, _)| *name == key), "{key}");
+            assert!(Scope::Service.table().iter().any(|(name, _)| *name == key), "{key}");
         }
     }
 }

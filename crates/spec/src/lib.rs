@@ -13,6 +13,7 @@ pub mod check;
 pub mod dockerfile;
 pub mod model;
 
+mod coverage;
 mod diff;
 mod dotenv;
 mod duration;
@@ -22,6 +23,7 @@ mod finding;
 mod interpolate;
 mod keys;
 mod load;
+mod mask;
 mod merge;
 mod project;
 mod read;
@@ -33,10 +35,12 @@ mod tree;
 
 use std::path::Path;
 
+pub use coverage::{Coverage, Word, coverage};
 pub use diff::{diff, diff_in_place};
 pub use emit::to_yaml;
 pub use finding::{Finding, Severity};
 pub use load::{LoadOptions, Loaded, load};
+pub use mask::masked;
 pub use model::{App, Service};
 pub use signal::signal_number;
 

@@ -2,7 +2,9 @@
 //! only shows when all of them are known.
 
 mod graph;
+mod references;
 mod resolve;
+mod top;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,8 +15,8 @@ pub(crate) use resolve::{Resolved, resolve};
 use crate::dockerfile::{self, ImageRecipe};
 use crate::env::Unreadable;
 use crate::keys::{Remarks, Scope};
-use crate::model::{App, Healthcheck, MountKind, Service, VolumeDef};
-use crate::read::{RawService, Reader};
+use crate::model::{App, Healthcheck, Service};
+use crate::read::{Kind, RawService, Reader};
 use crate::suggest::nearest;
 use crate::tree::{Node, Value};
 use crate::{Files, Finding};
@@ -88,6 +90,8 @@ pub(crate) fn build(
     };
     let mut raw_services = Vec::new();
     let mut volumes = BTreeMap::new();
+    let mut networks = BTreeMap::new();
+    let (mut secrets, mut configs) = (BTreeMap::new(), BTreeMap::new());
     for entry in reader.entries(Scope::Top, "the Compose file", tree) {
         match entry.key.as_str() {
             "services" => {
@@ -113,7 +117,10 @@ pub(crate) fn build(
                 }
                 raw_services = each.filter_map(|e| crate::read::service(&mut reader, e)).collect();
             }
-            "volumes" => volumes = volume_defs(&mut reader, &entry.node, &name),
+            "volumes" => volumes = top::volumes(&mut reader, &entry.node, &name),
+            "networks" => networks = top::networks(&mut reader, &entry.node, &name),
+            "secrets" => secrets = reader.file_defs(&entry.node, Kind::Secret, &name),
+            "configs" => configs = reader.file_defs(&entry.node, Kind::Config, &name),
             _ => {}
         }
     }
@@ -146,8 +153,12 @@ pub(crate) fn build(
         services.insert(raw.service.name.clone(), raw.service);
     }
     graph::check(reader.report, &mut services, &known);
-    check_volumes(&mut reader, &services, &volumes);
-    check_ports(&mut reader, &services);
+    references::volumes(reader.report, &services, &volumes);
+    references::networks(reader.report, &services, &networks);
+    references::files(reader.report, &mut services, &secrets, &configs);
+    references::ports(reader.report, &services);
+    references::names(reader.report, &services);
+    references::apart(reader.report, &services);
     let remarks = std::mem::take(&mut reader.remarks);
     remarks.finish(reader.report);
     let app = App {
@@ -156,6 +167,9 @@ pub(crate) fn build(
         files: options.files.clone(),
         services,
         volumes,
+        networks,
+        secrets,
+        configs,
     };
     Some((app, recipes))
 }
@@ -179,62 +193,6 @@ fn named_services(reader: &mut Reader<'_>, options: &LoadOptions, known: &BTreeS
         let finding = Finding::error("service-unknown", format!("there is no service `{name}`"));
         reader.report.push(finding.cause("the Compose file does not define it").next(next));
     }
-}
-
-fn volume_defs(reader: &mut Reader<'_>, node: &Node, app: &str) -> BTreeMap<String, VolumeDef> {
-    let mut volumes = BTreeMap::new();
-    for entry in node.entries().iter().filter(|e| !e.key.starts_with("x-")) {
-        let owner = format!("volume `{}`", entry.key);
-        let mut def = VolumeDef {
-            name: format!("{app}_{}", entry.key),
-            external: false,
-            labels: BTreeMap::new(),
-            place: reader.report.place(entry.at),
-        };
-        let mut named = false;
-        for inner in reader.entries(Scope::Volume, &owner, &entry.node) {
-            let what = format!("`{}` of {owner}", inner.key);
-            match inner.key.as_str() {
-                "name" => {
-                    if let Some(name) = reader.text(&inner.node, &what) {
-                        def.name = name;
-                        named = true;
-                    }
-                }
-                "external" => match inner.node.get("name") {
-                    Some(name) => {
-                        def.external = true;
-                        def.name = reader.text(name, &what).unwrap_or(def.name);
-                        named = true;
-                    }
-                    None => {
-                        def.external = reader.boolean(&inner.node, &what).unwrap_or_default();
-                    }
-                },
-                "labels" => {
-                    let pairs = reader.pairs(&inner.node, &what).into_iter();
-                    def.labels = pairs.map(|(k, v)| (k, v.unwrap_or_default())).collect();
-                }
-                _ => {
-                    let driver = reader.text(&inner.node, &what);
-                    if driver.is_some_and(|d| d != "local") {
-                        reader.report.warn(
-                            "key-ignored",
-                            inner.at,
-                            format!("{what} has no effect"),
-                            "volumes are folders of the engine's state",
-                            "remove it, or leave it for Docker",
-                        );
-                    }
-                }
-            }
-        }
-        if def.external && !named {
-            def.name.clone_from(&entry.key);
-        }
-        volumes.insert(entry.key.clone(), def);
-    }
-    volumes
 }
 
 /// What the Dockerfile of a service says. `None` when it cannot be read; the report says why.
@@ -386,48 +344,6 @@ fn runnable(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&Image
             ),
         };
         reader.report.push(finding.at(place));
-    }
-}
-
-fn check_volumes(
-    reader: &mut Reader<'_>,
-    services: &BTreeMap<ServiceName, Service>,
-    volumes: &BTreeMap<String, VolumeDef>,
-) {
-    for service in services.values() {
-        for mount in &service.volumes {
-            let MountKind::Named { name } = &mount.kind else { continue };
-            if volumes.contains_key(name) {
-                continue;
-            }
-            let next = match nearest(name, volumes.keys().map(String::as_str)) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!(
-                    "add `{name}:` below the top-level `volumes:`, or write `./{name}` for a folder"
-                ),
-            };
-            let what = format!("service `{}` uses the volume `{name}`", service.name);
-            let finding = Finding::error("volume-unknown", what).at(&mount.place);
-            reader.report.push(finding.cause("the file does not define it").next(next));
-        }
-    }
-}
-
-fn check_ports(reader: &mut Reader<'_>, services: &BTreeMap<ServiceName, Service>) {
-    let mut taken = BTreeMap::new();
-    for service in services.values() {
-        for port in &service.ports {
-            let Some(published) = port.published else { continue };
-            let key = (published, port.protocol, port.host_ip);
-            let first = taken.entry(key).or_insert((&service.name, &port.place));
-            if first.1 == &port.place {
-                continue;
-            }
-            let what = format!("service `{}` publishes port {published}", service.name);
-            let cause = format!("service `{}` publishes it at {}", first.0, first.1);
-            let finding = Finding::error("port-twice", what).at(&port.place).cause(cause);
-            reader.report.push(finding.next("publish another port of the host"));
-        }
     }
 }
 

@@ -35,6 +35,7 @@ fn merge_at(base: Node, over: Node, path: &mut Vec<String>) -> Node {
     }
     let (base, over) = match shape(path) {
         Shape::Pairs => (pairs(base), pairs(over)),
+        Shape::Hosts => (hosts(base), hosts(over)),
         Shape::Names => (names(base), names(over)),
         Shape::List => (listed(base), listed(over)),
         Shape::Build => (build(base), build(over)),
@@ -103,6 +104,8 @@ enum Shape {
     Pairs,
     /// A map, or a list of its keys.
     Names,
+    /// A map from names to addresses, or a list of `name=address`.
+    Hosts,
     /// A list, or its only item.
     List,
     /// A map, or its `context`.
@@ -112,13 +115,14 @@ enum Shape {
 
 fn shape(path: &[String]) -> Shape {
     match words(path)[..] {
-        ["services", _, "environment" | "labels" | "annotations" | "sysctls" | "extra_hosts"]
+        ["services", _, "environment" | "labels" | "annotations" | "sysctls"]
         | ["services", _, "build", "args" | "labels"]
         | ["services", _, "deploy", "labels"]
         | ["volumes" | "networks", _, "labels"] => Shape::Pairs,
         ["services", _, "depends_on" | "networks"] => Shape::Names,
         ["services", _, "env_file" | "tmpfs" | "dns" | "dns_search" | "label_file"] => Shape::List,
         ["services", _, "build"] => Shape::Build,
+        ["services", _, "extra_hosts"] => Shape::Hosts,
         _ => Shape::AsIs,
     }
 }
@@ -181,6 +185,26 @@ fn listed(node: Node) -> Node {
             Node { value: Value::List(vec![Node { tag: Tag::None, ..node }]), tag, at }
         }
     }
+}
+
+/// Names and addresses as a list of `name=address`, whichever way they were written.
+pub(crate) fn hosts(node: Node) -> Node {
+    let Value::Map(entries) = node.value else { return node };
+    let mut items = Vec::new();
+    for entry in entries {
+        let addresses = match entry.node.value {
+            Value::List(addresses) => addresses,
+            _ => vec![entry.node],
+        };
+        for address in addresses {
+            let text = match &address.value {
+                Value::Scalar(scalar) => format!("{}={}", entry.key, scalar.text),
+                _ => entry.key.clone(),
+            };
+            items.push(Node::text(text, address.at));
+        }
+    }
+    Node { value: Value::List(items), tag: node.tag, at: node.at }
 }
 
 /// `build: dir` as `build: {context: dir}`.

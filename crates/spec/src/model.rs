@@ -13,11 +13,19 @@ use std::time::Duration;
 use base::{Place, ServiceName};
 use serde::{Deserialize, Serialize};
 
+mod files;
+mod hooks;
+mod network;
+mod rights;
 mod rollout;
 
+pub use files::{FileDef, FileSource, Grant};
+pub use hooks::{Hook, Hooks};
+pub use network::{DEFAULT_NETWORK, Dns, ExtraHost, NetworkDef, NetworkMode, Networking};
+pub use rights::{Device, Kernel, Rights, Seccomp, Ulimit};
 pub use rollout::{
-    Balance, Extension, FailureAction, Limits, Part, PortProtocols, Protocol, Restart,
-    UpdateConfig, UpdateOrder,
+    Balance, Constraint, Extension, FailureAction, Limits, Logging, Part, Placement, PortProtocols,
+    Protocol, PullPolicy, Restart, RestartPace, Swap, UpdateConfig, UpdateOrder,
 };
 
 /// One Compose file's services under one name.
@@ -34,6 +42,35 @@ pub struct App {
     pub services: BTreeMap<ServiceName, Service>,
     /// Named volumes, by their name in the file.
     pub volumes: BTreeMap<String, VolumeDef>,
+    /// Networks, by their name in the file. The default one is not among them unless it is said.
+    #[serde(default)]
+    pub networks: BTreeMap<String, NetworkDef>,
+    /// Secrets, by their name in the file.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, FileDef>,
+    /// Configs, by their name in the file.
+    #[serde(default)]
+    pub configs: BTreeMap<String, FileDef>,
+}
+
+impl App {
+    /// These services and all that they depend on; every service when none is named. Names that
+    /// are no services are left out.
+    pub fn with_dependencies(&self, services: &[ServiceName]) -> BTreeSet<ServiceName> {
+        if services.is_empty() {
+            return self.services.keys().cloned().collect();
+        }
+        let mut found = BTreeSet::new();
+        let mut open = services.to_vec();
+        while let Some(name) = open.pop() {
+            if let Some(service) = self.services.get(&name)
+                && found.insert(name)
+            {
+                open.extend(service.depends_on.iter().map(|d| d.service.clone()));
+            }
+        }
+        found
+    }
 }
 
 /// One service, resolved.
@@ -82,8 +119,47 @@ pub struct Service {
     pub replicas: u32,
     /// How a new release takes over.
     pub update: UpdateConfig,
-    /// What it may use at most.
+    /// How a rollback goes; `None` is as an update.
+    #[serde(default)]
+    pub rollback: Option<UpdateConfig>,
+    /// How fast it is started again.
+    #[serde(default)]
+    pub restart_pace: RestartPace,
+    /// One instance on every node, instead of `replicas`.
+    #[serde(default)]
+    pub global: bool,
+    /// Which nodes may run it.
+    #[serde(default)]
+    pub placement: Placement,
+    /// What it may use at most, and what is set aside for it.
     pub limits: Limits,
+    /// What its processes may do.
+    #[serde(default)]
+    pub rights: Rights,
+    /// What of the kernel's own settings is its own.
+    #[serde(default)]
+    pub kernel: Kernel,
+    /// How it is found and what it finds.
+    #[serde(default)]
+    pub networking: Networking,
+    /// Secrets that it gets.
+    #[serde(default)]
+    pub secrets: Vec<Grant>,
+    /// Configs that it gets.
+    #[serde(default)]
+    pub configs: Vec<Grant>,
+    /// What runs beside its command.
+    #[serde(default)]
+    pub hooks: Hooks,
+    /// What is kept of its output.
+    #[serde(default)]
+    pub logging: Logging,
+    /// When its image is pulled.
+    #[serde(default)]
+    pub pull_policy: Option<PullPolicy>,
+    /// Remarks for other programs.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
     /// The file asks for an init process. There always is one; this is what was said.
     pub init: bool,
     /// Profiles that it belongs to; empty means always.
@@ -97,6 +173,51 @@ pub struct Service {
 }
 
 impl Service {
+    /// A service of this name about which nothing is said.
+    pub fn new(name: ServiceName, place: Place) -> Service {
+        Service {
+            name,
+            image: None,
+            build: None,
+            command: None,
+            entrypoint: None,
+            environment: BTreeMap::new(),
+            working_dir: None,
+            user: None,
+            hostname: None,
+            ports: Vec::new(),
+            expose: Vec::new(),
+            volumes: Vec::new(),
+            depends_on: Vec::new(),
+            healthcheck: None,
+            restart: Restart::No,
+            stop_signal: None,
+            stop_grace_period: Duration::from_secs(10),
+            labels: BTreeMap::new(),
+            replicas: 1,
+            update: UpdateConfig::default(),
+            rollback: None,
+            restart_pace: RestartPace::default(),
+            global: false,
+            placement: Placement::default(),
+            limits: Limits::default(),
+            rights: Rights::default(),
+            kernel: Kernel::default(),
+            networking: Networking::default(),
+            secrets: Vec::new(),
+            configs: Vec::new(),
+            hooks: Hooks::default(),
+            logging: Logging::default(),
+            pull_policy: None,
+            annotations: BTreeMap::new(),
+            init: false,
+            profiles: BTreeSet::new(),
+            extension: Extension::default(),
+            stand_in: None,
+            place,
+        }
+    }
+
     /// It runs from its Dockerfile; otherwise its command runs on the host as it is.
     pub fn uses_build(&self) -> bool {
         self.build.is_some() && !self.extension.native
@@ -224,7 +345,35 @@ pub enum MountKind {
         size_bytes: Option<u64>,
         /// Permission bits of its root.
         mode: Option<u32>,
+        /// Who owns its root, by number.
+        #[serde(default)]
+        owner: Owner,
+        /// What is not to be done with files in it.
+        #[serde(default)]
+        without: Without,
     },
+}
+
+/// Who owns a folder, by number; `None` is root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Owner {
+    /// Its user.
+    pub uid: Option<u32>,
+    /// Its group.
+    pub gid: Option<u32>,
+}
+
+/// What is not to be done with files of a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Without {
+    /// Run them.
+    pub exec: bool,
+    /// Gain their owner's rights by running them.
+    pub suid: bool,
+    /// Use them as devices.
+    pub dev: bool,
 }
 
 /// A named volume.

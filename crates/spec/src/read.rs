@@ -6,15 +6,22 @@
 mod build;
 mod deploy;
 mod extension;
+mod files;
 mod health;
+mod hooks;
+mod limits;
+mod logging;
 mod mounts;
+mod network;
 mod ports;
+mod rights;
 mod scalar;
 mod service;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+pub(crate) use files::Kind;
 pub(crate) use ports::port_range;
 pub(crate) use service::{RawService, service};
 

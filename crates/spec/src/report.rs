@@ -3,6 +3,7 @@
 //! Invariant: at most [`FINDINGS_MAX`] findings are kept; errors are never the ones left out
 //! silently, because the last one says that there are more.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use base::Place;
@@ -32,6 +33,8 @@ pub(crate) struct Report {
     files: Vec<PathBuf>,
     findings: Vec<Finding>,
     failed: bool,
+    /// Where values stand that were refused before anybody read them.
+    spoiled: BTreeSet<At>,
 }
 
 impl Report {
@@ -44,6 +47,11 @@ impl Report {
     pub(crate) fn place(&self, at: At) -> Place {
         let file = usize::try_from(at.file).ok().and_then(|n| self.files.get(n));
         Place { file: file.cloned().unwrap_or_default(), line: at.line, column: at.column }
+    }
+
+    /// Nothing more is said about the value at this place: an error about it was.
+    pub(crate) fn spoil(&mut self, at: At) {
+        self.spoiled.insert(at);
     }
 
     pub(crate) fn push(&mut self, finding: Finding) {
@@ -67,7 +75,9 @@ impl Report {
         next: impl Into<String>,
     ) {
         let finding = Finding::error(code, what).at(&self.place(at)).cause(cause).next(next);
-        self.push(finding);
+        if !self.spoiled.contains(&at) {
+            self.push(finding);
+        }
     }
 
     pub(crate) fn warn(
@@ -79,7 +89,9 @@ impl Report {
         next: impl Into<String>,
     ) {
         let finding = Finding::warning(code, what).at(&self.place(at)).cause(cause).next(next);
-        self.push(finding);
+        if !self.spoiled.contains(&at) {
+            self.push(finding);
+        }
     }
 
     /// Whether an error is among them.

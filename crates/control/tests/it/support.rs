@@ -1,12 +1,11 @@
 //! Definitions for tests, and a source of chance.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use base::{InstanceId, Place, ServiceName};
-use control::{Command, Pool};
-use spec::model::{Condition, Dependency, Extension, Limits, Restart, UpdateConfig};
+use base::{InstanceId, Ipv4Cidr, Place, ServiceName};
+use control::Command;
+use spec::model::{Condition, Dependency, Restart, UpdateConfig};
 
 pub(crate) fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -16,8 +15,8 @@ pub(crate) fn id(text: &str) -> InstanceId {
     text.parse().unwrap()
 }
 
-pub(crate) fn pool() -> Pool {
-    Pool::new(Ipv4Addr::new(127, 64, 0, 0), 24).unwrap()
+pub(crate) fn pool() -> Ipv4Cidr {
+    "127.64.0.0/24".parse().unwrap()
 }
 
 pub(crate) fn place() -> Place {
@@ -27,32 +26,11 @@ pub(crate) fn place() -> Place {
 /// A service of `replicas` instances that is updated one by one without a watch period.
 pub(crate) fn service(named: &str, replicas: u32) -> spec::Service {
     spec::Service {
-        name: name(named),
-        image: None,
-        build: None,
         command: Some(vec!["serve".to_owned()]),
-        entrypoint: None,
-        environment: BTreeMap::new(),
-        working_dir: None,
-        user: None,
-        hostname: None,
-        ports: Vec::new(),
-        expose: Vec::new(),
-        volumes: Vec::new(),
-        depends_on: Vec::new(),
-        healthcheck: None,
         restart: Restart::Always,
-        stop_signal: None,
-        stop_grace_period: Duration::from_secs(10),
-        labels: BTreeMap::new(),
         replicas,
         update: UpdateConfig { monitor: Duration::ZERO, ..UpdateConfig::default() },
-        limits: Limits::default(),
-        init: false,
-        profiles: Default::default(),
-        extension: Extension::default(),
-        stand_in: None,
-        place: place(),
+        ..spec::Service::new(name(named), place())
     }
 }
 
@@ -79,6 +57,9 @@ pub(crate) fn app(services: impl IntoIterator<Item = spec::Service>) -> spec::Ap
         files: vec!["/demo/compose.yaml".into()],
         services: services.into_iter().map(|s| (s.name.clone(), s)).collect(),
         volumes: BTreeMap::new(),
+        networks: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        configs: BTreeMap::new(),
     }
 }
 

@@ -221,27 +221,12 @@ async fn say_what_is_kept(shared: &Shared, client: &Client, out: &mut Out) -> Ou
 
 /// These services and all that they depend on; every service when none is named.
 fn with_dependencies(app: &App, services: &[String]) -> Outcome<Vec<String>> {
-    if services.is_empty() {
-        return Ok(app.services.keys().map(ToString::to_string).collect());
+    let mut known = Vec::new();
+    for name in services {
+        let service = app.services.get(name.as_str()).ok_or_else(|| unknown(app, name))?;
+        known.push(service.name.clone());
     }
-    let mut names: Vec<String> = Vec::new();
-    let mut next: Vec<String> = services.to_vec();
-    while let Some(name) = next.pop() {
-        if names.contains(&name) {
-            continue;
-        }
-        match app.services.get(name.as_str()) {
-            Some(service) => {
-                next.extend(service.depends_on.iter().map(|d| d.service.to_string()));
-                names.push(name);
-            }
-            None if services.contains(&name) => return Err(unknown(app, &name)),
-            // A dependency that is not required may be switched off by its profile.
-            None => {}
-        }
-    }
-    names.sort();
-    Ok(names)
+    Ok(app.with_dependencies(&known).iter().map(ToString::to_string).collect())
 }
 
 fn unknown(app: &App, name: &str) -> Stop {

@@ -5,7 +5,6 @@
 //! carries the plan's, so that "applied" means applied on every thread of the edge.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -87,7 +86,7 @@ pub(super) struct Carrier {
     listening: HashMap<InstanceId, BTreeSet<u16>>,
     /// The tick at which the youngest instance was started.
     youngest_tick: u64,
-    hosts: Vec<(IpAddr, Vec<String>)>,
+    names: convert::Names,
     plan: Arc<RoutePlan>,
     revision: u64,
     wake_at: Option<SteadyNanos>,
@@ -125,7 +124,7 @@ impl Carrier {
             failed_starts: HashMap::new(),
             listening: HashMap::new(),
             youngest_tick: 0,
-            hosts: Vec::new(),
+            names: convert::Names::default(),
             plan: Arc::default(),
             revision: 0,
             wake_at: None,
@@ -254,11 +253,12 @@ impl Carrier {
                 Action::Put(_) | Action::Delete(_) | Action::Emit(_) => {}
             }
         }
-        let hosts = convert::service_hosts(&self.control.state());
-        if hosts != self.hosts {
+        let state = self.control.state();
+        let names = convert::names(&state);
+        if names != self.names {
             // An instance whose file cannot be written keeps the names that it knew.
-            let _ = self.agent.update_hosts(&hosts);
-            self.hosts = hosts;
+            let _ = self.agent.update_hosts(|id| convert::hosts_of(&state, id));
+            self.names = names;
         }
         self.shared.changed();
     }
@@ -466,7 +466,7 @@ impl Carrier {
         let shared = self.shared.clone();
         // Copying and hashing files may take a while.
         self.works.spawn_blocking(move || {
-            let wanted = with_dependencies(&app, &services);
+            let wanted = app.with_dependencies(&services);
             match prepare_all(&app, &wanted, &workshop, &shared.host_ports, &ours) {
                 Ok(prepared) => {
                     let up = UpReady { app, services, recreate, prepared };
@@ -608,22 +608,6 @@ impl Carrier {
         let _ = self.command(control::Command::Down)?;
         Ok(())
     }
-}
-
-/// These services and what they depend on; every service when none is named.
-fn with_dependencies(app: &spec::App, services: &[ServiceName]) -> BTreeSet<ServiceName> {
-    if services.is_empty() {
-        return app.services.keys().cloned().collect();
-    }
-    let mut all = BTreeSet::new();
-    let mut next = services.to_vec();
-    while let Some(name) = next.pop() {
-        let Some(service) = app.services.get(&name) else { continue };
-        if all.insert(name) {
-            next.extend(service.depends_on.iter().map(|d| d.service.clone()));
-        }
-    }
-    all
 }
 
 fn prepare_all(

@@ -64,7 +64,7 @@ pub(super) fn process(
         working_dir: prepared.working_dir,
         view: View::Overlay { layers: prepared.layers },
         mounts: mounts(definition, &record.id, state_dir),
-        hosts: service_hosts(state),
+        hosts: hosts_of(state, &record.id),
         hostname: Some(hostname),
         address: own_address.then_some(record.address),
         limits: agent::Limits {
@@ -93,10 +93,39 @@ fn health(check: model::Healthcheck) -> HealthSpec {
     }
 }
 
-/// The names that every instance can call.
-pub(super) fn service_hosts(state: &State) -> Vec<(IpAddr, Vec<String>)> {
+/// What decides which names instances find: when it changes, their hosts files do.
+pub(super) type Names = Vec<(Ipv4Addr, base::ServiceName, model::Networking)>;
+
+pub(super) fn names(state: &State) -> Names {
     let each = state.services.values();
-    each.map(|s| (IpAddr::V4(s.address), vec![s.name.to_string()])).collect()
+    each.map(|s| (s.address, s.name.clone(), s.definition.networking.clone())).collect()
+}
+
+/// The names that an instance finds.
+pub(super) fn hosts_of(state: &State, id: &InstanceId) -> Vec<(IpAddr, Vec<String>)> {
+    let caller = state.services.get(id.service());
+    caller.map(|caller| hosts(state, &caller.definition)).unwrap_or_default()
+}
+
+/// The names that instances of a service find. A name leads to one service: to the one that is
+/// called so, or else to the first in the order of their names.
+fn hosts(state: &State, caller: &Service) -> Vec<(IpAddr, Vec<String>)> {
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
+    let mut hosts = Vec::new();
+    for service in state.services.values() {
+        let names = service.definition.names_for(caller);
+        let free = names.into_iter().filter(|name| {
+            let own = *name == service.name.as_str();
+            own || (!state.services.contains_key(*name) && taken.insert(name))
+        });
+        let names: Vec<String> = free.map(str::to_owned).collect();
+        if !names.is_empty() {
+            hosts.push((IpAddr::V4(service.address), names));
+        }
+    }
+    let extra = caller.networking.extra_hosts.iter();
+    hosts.extend(extra.filter_map(|host| Some((host.address?, vec![host.name.clone()]))));
+    hosts
 }
 
 fn mounts(definition: &Service, id: &InstanceId, state_dir: &Path) -> Vec<agent::Mount> {
@@ -104,7 +133,7 @@ fn mounts(definition: &Service, id: &InstanceId, state_dir: &Path) -> Vec<agent:
         MountKind::Bind { source, .. } => MountSource::Path(source.clone()),
         MountKind::Named { name } => MountSource::Path(volume(state_dir, name)),
         MountKind::Anonymous => MountSource::Path(anonymous(state_dir, id, target)),
-        MountKind::Tmpfs { size_bytes, mode } => {
+        MountKind::Tmpfs { size_bytes, mode, .. } => {
             MountSource::Tmpfs { size_bytes: *size_bytes, mode: *mode }
         }
     };
@@ -237,18 +266,9 @@ fn exited(exit: &agent::Exit) -> control::Exit {
     }
 }
 
-/// A release's definition for people: what looks like a secret is masked.
+/// A release's definition for people: what is secret is masked.
 pub(super) fn shown(definition: &Service) -> serde_json::Value {
-    const SECRET: [&str; 5] = ["PASSWORD", "SECRET", "TOKEN", "KEY", "CREDENTIAL"];
-    let mut shown = definition.clone();
-    let masked = |(name, value): (&String, &mut String)| {
-        let upper = name.to_ascii_uppercase();
-        if SECRET.iter().any(|word| upper.contains(word)) {
-            "***".clone_into(value);
-        }
-    };
-    shown.environment.iter_mut().for_each(masked);
-    serde_json::to_value(shown).unwrap_or_default()
+    serde_json::to_value(spec::masked(definition)).unwrap_or_default()
 }
 
 /// Requests and sessions under way with an instance.

@@ -225,4 +225,5 @@ fn refused(error: InterpolateError, at: At, report: &mut Report) {
             report.error("interpolation", at, "a value is too large", why, "make it simpler");
         }
     }
+    report.spoil(at);
 }

@@ -78,15 +78,105 @@ pub enum UpdateOrder {
     StopFirst,
 }
 
-/// What each instance may use at most; `None` is without limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What each instance may use at most, and what is set aside for it; `None` is not said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Memory, in bytes.
     pub memory_bytes: Option<u64>,
+    /// Memory and swap together.
+    pub memory_and_swap: Option<Swap>,
+    /// Memory that is set aside, in bytes.
+    pub memory_reserved_bytes: Option<u64>,
     /// CPU, in cores.
     pub cpus: Option<f64>,
+    /// CPU that is set aside, in cores.
+    pub cpus_reserved: Option<f64>,
+    /// Its weight when CPU is short; others have 1024.
+    pub cpu_shares: Option<u32>,
+    /// CPUs that may run it, such as `0-3,7`.
+    pub cpuset: Option<String>,
     /// Processes and threads.
     pub pids: Option<u64>,
+}
+
+/// How much memory and swap together may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Swap {
+    /// As much as the host has.
+    Unlimited,
+    /// So many bytes.
+    Bytes(u64),
+}
+
+/// How fast a service is started again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartPace {
+    /// Wait before each attempt; `None` backs off by itself.
+    #[serde(with = "crate::duration::option")]
+    pub delay: Option<Duration>,
+    /// How long an attempt must last to be counted as a success; one that does not is not counted
+    /// towards the most attempts.
+    #[serde(with = "crate::duration::option")]
+    pub window: Option<Duration>,
+}
+
+/// Which nodes may run a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Placement {
+    /// What must hold of a node.
+    pub constraints: Vec<Constraint>,
+    /// Labels over whose values instances are spread, such as `node.labels.zone`.
+    pub spread: Vec<String>,
+    /// How many instances one node may run.
+    pub replicas_per_node_max: Option<u32>,
+    /// The platform that a node must have, such as `linux/amd64`.
+    pub platform: Option<String>,
+}
+
+/// What must hold of a node: `node.labels.disk == ssd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constraint {
+    /// What is looked at.
+    pub key: String,
+    /// It must be equal, or else differ.
+    pub equal: bool,
+    /// With what it is compared.
+    pub value: String,
+}
+
+/// What is kept of a service's output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Logging {
+    /// Nothing is kept.
+    pub none: bool,
+    /// Size of one file, in bytes.
+    pub file_bytes_max: Option<u64>,
+    /// How many files are kept.
+    pub files_max: Option<u32>,
+}
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    /// At every start.
+    Always,
+    /// Never.
+    Never,
+    /// When it is not there.
+    Missing,
+    /// It is built instead.
+    Build,
+    /// When the one that is there is older than so many seconds.
+    OlderThan {
+        /// Its age, in seconds.
+        age_secs: u64,
+    },
 }
 
 /// `x-mainspring` of a service: what Compose has no word for.

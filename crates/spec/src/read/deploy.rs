@@ -1,13 +1,18 @@
-//! `deploy`: replicas, updates, limits and the restart policy.
+//! `deploy`: replicas, updates, limits, placement and the restart policy.
 
 use super::Reader;
 use crate::keys::Scope;
-use crate::model::{FailureAction, Restart, UpdateConfig, UpdateOrder};
+use crate::model::{
+    Constraint, FailureAction, Placement, Restart, RestartPace, UpdateConfig, UpdateOrder,
+};
+use crate::read::limits::SaidLimits;
 use crate::report::At;
 use crate::tree::Node;
 
 /// More instances of one service than this are taken for a slip.
 pub(super) const REPLICAS_MAX: u32 = 1000;
+
+const PLACEMENT_MAX: usize = 64;
 
 /// What `deploy` says; `None` where it is silent.
 #[derive(Default)]
@@ -15,10 +20,11 @@ pub(super) struct Deploy {
     pub(super) replicas: Option<(u32, At)>,
     pub(super) labels: std::collections::BTreeMap<String, String>,
     pub(super) update: UpdateConfig,
-    pub(super) restart: Option<Restart>,
-    pub(super) memory: Option<(u64, At)>,
-    pub(super) cpus: Option<(f64, At)>,
-    pub(super) pids: Option<(u64, At)>,
+    pub(super) rollback: Option<UpdateConfig>,
+    pub(super) restart: Option<(Restart, RestartPace)>,
+    pub(super) limits: SaidLimits,
+    pub(super) global: bool,
+    pub(super) placement: Placement,
 }
 
 impl Reader<'_> {
@@ -36,10 +42,14 @@ impl Reader<'_> {
                     let each = pairs.into_iter();
                     deploy.labels = each.map(|(k, v)| (k, v.unwrap_or_default())).collect();
                 }
-                "update_config" => deploy.update = self.update(node, owner),
+                "update_config" => deploy.update = self.update("update_config", node, owner),
+                "rollback_config" => {
+                    deploy.rollback = Some(self.update("rollback_config", node, owner));
+                }
+                "placement" => deploy.placement = self.placement(node, owner),
                 "restart_policy" => deploy.restart = self.restart_policy(node, owner),
                 "resources" => self.resources(node, owner, &mut deploy),
-                "mode" => self.mode(node, &named),
+                "mode" => deploy.global = self.mode(node, &named),
                 "endpoint_mode" => self.endpoint_mode(node, &named),
                 _ => {}
             }
@@ -47,16 +57,10 @@ impl Reader<'_> {
         deploy
     }
 
-    fn mode(&mut self, node: &Node, named: &str) {
+    fn mode(&mut self, node: &Node, named: &str) -> bool {
         match self.text(node, named).as_deref() {
             None | Some("replicated") => {}
-            Some("global") => self.report.warn(
-                "key-partly",
-                node.at,
-                format!("{named} is `global`"),
-                "there is one node, so it is one instance unless `replicas` says more",
-                "nothing to do",
-            ),
+            Some("global") => return true,
             Some(other @ ("replicated-job" | "global-job")) => self.report.error(
                 "key-later",
                 node.at,
@@ -66,6 +70,7 @@ impl Reader<'_> {
             ),
             Some(other) => self.bad(node.at, named, other, "write `replicated` or `global`"),
         }
+        false
     }
 
     fn endpoint_mode(&mut self, node: &Node, named: &str) {
@@ -82,11 +87,17 @@ impl Reader<'_> {
         }
     }
 
-    fn update(&mut self, node: &Node, owner: &str) -> UpdateConfig {
+    fn update(&mut self, key: &str, node: &Node, owner: &str) -> UpdateConfig {
         let mut update = UpdateConfig::default();
-        for entry in self.entries(Scope::Update, &format!("`update_config` of {owner}"), node) {
+        let rollback = key == "rollback_config";
+        let scope = if rollback { Scope::Rollback } else { Scope::Update };
+        if rollback {
+            // What is rolled back to has run before; going back and forth would never end.
+            update.failure_action = FailureAction::Pause;
+        }
+        for entry in self.entries(scope, &format!("`{key}` of {owner}"), node) {
             let node = &entry.node;
-            let named = format!("`update_config.{}` of {owner}", entry.key);
+            let named = format!("`{key}.{}` of {owner}", entry.key);
             match entry.key.as_str() {
                 "parallelism" => {
                     update.parallelism =
@@ -100,9 +111,14 @@ impl Reader<'_> {
                 "failure_action" => match self.text(node, &named).as_deref() {
                     Some("pause") => update.failure_action = FailureAction::Pause,
                     Some("continue") => update.failure_action = FailureAction::Continue,
-                    Some("rollback") => update.failure_action = FailureAction::Rollback,
+                    Some("rollback") if !rollback => {
+                        update.failure_action = FailureAction::Rollback;
+                    }
                     Some(other) => {
-                        let next = "write `rollback`, `pause` or `continue`";
+                        let next = match rollback {
+                            true => "write `pause` or `continue`",
+                            false => "write `rollback`, `pause` or `continue`",
+                        };
                         self.bad(node.at, &named, other, next);
                     }
                     None => {}
@@ -121,9 +137,10 @@ impl Reader<'_> {
         update
     }
 
-    fn restart_policy(&mut self, node: &Node, owner: &str) -> Option<Restart> {
+    fn restart_policy(&mut self, node: &Node, owner: &str) -> Option<(Restart, RestartPace)> {
         let mut condition = None;
         let mut attempts = None;
+        let mut pace = RestartPace::default();
         let what = format!("`restart_policy` of {owner}");
         for entry in self.entries(Scope::RestartPolicy, &what, node) {
             let named = format!("`restart_policy.{}` of {owner}", entry.key);
@@ -133,16 +150,18 @@ impl Reader<'_> {
                     let number = self.small(&entry.node, &named, u32::MAX);
                     attempts = number.map(|n| (n, entry.at));
                 }
+                "delay" => pace.delay = self.duration(&entry.node, &named),
+                "window" => pace.window = self.duration(&entry.node, &named),
                 _ => {}
             }
         }
         let (condition, at) = condition.unwrap_or_else(|| ("any".to_owned(), node.at));
-        match (condition.as_str(), attempts) {
-            ("none", _) => Some(Restart::No),
+        let restart = match (condition.as_str(), attempts) {
+            ("none", _) => Restart::No,
             ("on-failure", attempts) => {
-                Some(Restart::OnFailure { max_retries: attempts.map(|(n, _)| n) })
+                Restart::OnFailure { max_retries: attempts.map(|(n, _)| n) }
             }
-            ("any", None) => Some(Restart::Always),
+            ("any", None) => Restart::Always,
             ("any", Some((_, at))) => {
                 self.report.warn(
                     "key-partly",
@@ -151,51 +170,82 @@ impl Reader<'_> {
                     "attempts are counted for `condition: on-failure`",
                     "write `condition: on-failure`, or remove it",
                 );
-                Some(Restart::Always)
+                Restart::Always
             }
             (other, _) => {
                 let named = format!("`restart_policy.condition` of {owner}");
                 self.bad(at, &named, other, "write `none`, `on-failure` or `any`");
-                None
+                return None;
             }
-        }
+        };
+        Some((restart, pace))
     }
 
     fn resources(&mut self, node: &Node, owner: &str, deploy: &mut Deploy) {
         for entry in self.entries(Scope::Resources, &format!("`resources` of {owner}"), node) {
             let what = format!("`resources.{}` of {owner}", entry.key);
-            if entry.key == "reservations" {
-                self.entries(Scope::Reservations, &what, &entry.node);
-                continue;
-            }
-            for limit in self.entries(Scope::Limits, &what, &entry.node) {
+            let reserved = entry.key == "reservations";
+            let scope = if reserved { Scope::Reservations } else { Scope::Limits };
+            let limits = &mut deploy.limits;
+            for limit in self.entries(scope, &what, &entry.node) {
                 let (node, at) = (&limit.node, limit.at);
-                let named = format!("`limits.{}` of {owner}", limit.key);
-                match limit.key.as_str() {
-                    "cpus" => deploy.cpus = self.cpus(node, &named).map(|v| (v, at)),
-                    "memory" => deploy.memory = self.memory(node, &named).map(|v| (v, at)),
-                    "pids" => deploy.pids = self.pids(node, &named).map(|v| (v, at)),
+                let named = format!("`{}.{}` of {owner}", entry.key, limit.key);
+                match (limit.key.as_str(), reserved) {
+                    ("cpus", false) => limits.cpus = self.cpus(node, &named).map(|v| (v, at)),
+                    ("memory", false) => limits.memory = self.memory(node, &named).map(|v| (v, at)),
+                    ("pids", false) => limits.pids = self.pids(node, &named).map(|v| (v, at)),
+                    ("cpus", true) => {
+                        limits.cpus_reserved = self.cpus(node, &named).map(|v| (v, at));
+                    }
+                    ("memory", true) => {
+                        limits.memory_reserved = self.memory(node, &named).map(|v| (v, at));
+                    }
                     _ => {}
                 }
             }
         }
     }
 
-    /// Cores; 0 is without limit, as for Docker.
-    pub(super) fn cpus(&mut self, node: &Node, named: &str) -> Option<f64> {
-        self.fraction(node, named, 4096.0).filter(|cpus| *cpus > 0.0)
-    }
-
-    /// Bytes; 0 is without limit.
-    pub(super) fn memory(&mut self, node: &Node, named: &str) -> Option<u64> {
-        self.bytes(node, named).filter(|bytes| *bytes > 0)
-    }
-
-    /// A count; 0 and -1 are without limit.
-    pub(super) fn pids(&mut self, node: &Node, named: &str) -> Option<u64> {
-        if self.text(node, named)?.trim() == "-1" {
-            return None;
+    fn placement(&mut self, node: &Node, owner: &str) -> Placement {
+        let mut placement = Placement::default();
+        for entry in self.entries(Scope::Placement, &format!("`placement` of {owner}"), node) {
+            let node = &entry.node;
+            let named = format!("`placement.{}` of {owner}", entry.key);
+            match entry.key.as_str() {
+                "constraints" => {
+                    let texts = self.bounded(node, &named, PLACEMENT_MAX).into_iter();
+                    let each = texts.map(|(text, at)| self.constraint(&text, at, &named));
+                    placement.constraints =
+                        each.collect::<Vec<_>>().into_iter().flatten().collect();
+                }
+                "preferences" => {
+                    for item in self.items(node, &named).iter().take(PLACEMENT_MAX) {
+                        for inner in self.entries(Scope::Preference, &named, item) {
+                            placement.spread.extend(self.text(&inner.node, &named));
+                        }
+                    }
+                }
+                _ => {
+                    let most = self.small(node, &named, REPLICAS_MAX).filter(|n| *n > 0);
+                    placement.replicas_per_node_max = most;
+                }
+            }
         }
-        self.number(node, named, 1 << 22).filter(|pids| *pids > 0)
+        placement
+    }
+
+    /// `node.labels.disk == ssd`, or `!=`.
+    fn constraint(&mut self, text: &str, at: At, named: &str) -> Option<Constraint> {
+        let split = |sign: &str| text.split_once(sign).map(|(k, v)| (k.trim(), v.trim()));
+        let read = split("==").map(|pair| (pair, true)).or_else(|| Some((split("!=")?, false)));
+        match read {
+            Some(((key, value), equal)) if !key.is_empty() && !value.is_empty() => {
+                Some(Constraint { key: key.to_owned(), equal, value: value.to_owned() })
+            }
+            _ => {
+                self.bad(at, named, text, "write `node.labels.disk == ssd`, or with `!=`");
+                None
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Reader, normal};
 use crate::keys::Scope;
-use crate::model::{Mount, MountKind};
+use crate::model::{Mount, MountKind, Owner, Without};
 use crate::report::At;
 use crate::tree::{Node, Value};
 
@@ -27,6 +27,7 @@ impl Reader<'_> {
         for (text, at) in self.texts(node, &named).into_iter().take(super::ports::ITEMS_MAX) {
             let (target, options) = text.split_once(':').unwrap_or((&text, ""));
             let (mut size_bytes, mut mode, mut read_only) = (None, None, false);
+            let (mut owner, mut without) = (Owner::default(), Without::default());
             for option in options.split(',').filter(|o| !o.is_empty()) {
                 match option.split_once('=') {
                     Some(("size", size)) => {
@@ -36,24 +37,46 @@ impl Reader<'_> {
                         }
                     }
                     Some(("mode", octal)) => mode = self.mode_bits(octal, at, &named),
+                    Some(("uid", uid)) => owner.uid = self.id(uid, at, &named),
+                    Some(("gid", gid)) => owner.gid = self.id(gid, at, &named),
                     None if option == "ro" => read_only = true,
-                    None if matches!(option, "rw" | "noexec" | "nosuid" | "nodev") => {}
+                    None if option == "noexec" => without.exec = true,
+                    None if option == "nosuid" => without.suid = true,
+                    None if option == "nodev" => without.dev = true,
+                    None if matches!(option, "rw" | "exec" | "suid" | "dev" | "async") => {}
                     _ => self.report.warn(
                         "key-ignored",
                         at,
                         format!("`{option}` in {named} has no effect"),
-                        "size and mode are the options that are known",
+                        "size, mode, uid, gid, ro, noexec, nosuid and nodev are known",
                         "remove it",
                     ),
                 }
             }
-            let kind = MountKind::Tmpfs { size_bytes, mode };
+            if (owner, without) != Default::default() {
+                self.report.warn(
+                    "key-ignored",
+                    at,
+                    format!("an owner, `noexec`, `nosuid` or `nodev` in {named} has no effect yet"),
+                    "the mount belongs to root and is as others are",
+                    "remove it, or leave it for Docker",
+                );
+            }
+            let kind = MountKind::Tmpfs { size_bytes, mode, owner, without };
             let mount = self.mount(kind, target, read_only, at, &named);
             add(mounts, mount);
         }
     }
 
-    fn mode_bits(&mut self, octal: &str, at: At, named: &str) -> Option<u32> {
+    fn id(&mut self, text: &str, at: At, named: &str) -> Option<u32> {
+        let id = text.parse::<u32>().ok().filter(|id| *id < u32::MAX);
+        if id.is_none() {
+            self.bad(at, &format!("an owner of {named}"), text, "write a number: `uid=1000`");
+        }
+        id
+    }
+
+    pub(super) fn mode_bits(&mut self, octal: &str, at: At, named: &str) -> Option<u32> {
         let digits = octal.strip_prefix("0o").unwrap_or(octal);
         let mode = u32::from_str_radix(digits, 8).ok().filter(|m| *m <= 0o7777);
         if mode.is_none() {
@@ -167,7 +190,12 @@ impl Reader<'_> {
                 MountKind::Named { name: self.volume_name(&name, node.at, &named)? }
             }
             ("volume", None) => MountKind::Anonymous,
-            ("tmpfs", _) => MountKind::Tmpfs { size_bytes, mode },
+            ("tmpfs", _) => MountKind::Tmpfs {
+                size_bytes,
+                mode,
+                owner: Owner::default(),
+                without: Without::default(),
+            },
             ("bind", None) => {
                 self.report.error(
                     "bad-mount",

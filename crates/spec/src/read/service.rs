@@ -1,14 +1,16 @@
 //! One service: every key that is honoured, by its reader.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use base::{Place, ServiceName};
 
 use super::Reader;
 use super::deploy::REPLICAS_MAX;
+use super::files::Kind;
 use super::health::RawHealthcheck;
+use super::limits::SaidLimits;
 use crate::keys::Scope;
-use crate::model::{Condition, Dependency, Extension, Limits, Restart, Service, UpdateConfig};
+use crate::model::{Condition, Dependency, Restart, Service};
 use crate::report::At;
 use crate::tree::{Entry, Node, Value};
 
@@ -32,9 +34,9 @@ struct Late {
     container_name: Option<At>,
     scale: Option<(u32, At)>,
     deploy: super::deploy::Deploy,
-    memory: Option<(u64, At)>,
-    cpus: Option<(f64, At)>,
-    pids: Option<(u64, At)>,
+    limits: SaidLimits,
+    label_files: BTreeMap<String, String>,
+    platform: Option<String>,
 }
 
 /// Reads a service. `None` when its name or shape is wrong; the report says why.
@@ -49,7 +51,7 @@ pub(crate) fn service(reader: &mut Reader<'_>, entry: &Entry) -> Option<RawServi
     let owner = format!("service `{name}`");
     let place = reader.report.place(entry.at);
     let mut raw = RawService {
-        service: empty(name, place),
+        service: Service::new(name, place),
         health: None,
         image_place: None,
         build_said: false,
@@ -65,42 +67,11 @@ pub(crate) fn service(reader: &mut Reader<'_>, entry: &Entry) -> Option<RawServi
     shaped.then_some(raw)
 }
 
-fn empty(name: ServiceName, place: Place) -> Service {
-    Service {
-        name,
-        image: None,
-        build: None,
-        command: None,
-        entrypoint: None,
-        environment: BTreeMap::new(),
-        working_dir: None,
-        user: None,
-        hostname: None,
-        ports: Vec::new(),
-        expose: Vec::new(),
-        volumes: Vec::new(),
-        depends_on: Vec::new(),
-        healthcheck: None,
-        restart: Restart::No,
-        stop_signal: None,
-        stop_grace_period: std::time::Duration::from_secs(10),
-        labels: BTreeMap::new(),
-        replicas: 1,
-        update: UpdateConfig::default(),
-        limits: Limits::default(),
-        init: false,
-        profiles: BTreeSet::new(),
-        extension: Extension::default(),
-        stand_in: None,
-        place,
-    }
-}
-
 fn key(reader: &mut Reader<'_>, entry: &Entry, owner: &str, raw: &mut RawService, late: &mut Late) {
-    let (node, at) = (&entry.node, entry.at);
-    let named = format!("`{}` of {owner}", entry.key);
+    let (node, at, key) = (&entry.node, entry.at, entry.key.as_str());
+    let named = format!("`{key}` of {owner}");
     let service = &mut raw.service;
-    match entry.key.as_str() {
+    match key {
         "image" => {
             service.image = reader.text(node, &named).filter(|i| !i.is_empty());
             raw.image_place = Some(reader.report.place(at));
@@ -117,12 +88,9 @@ fn key(reader: &mut Reader<'_>, entry: &Entry, owner: &str, raw: &mut RawService
         }
         "env_file" => late.env_files = reader.env_files(node, owner),
         "working_dir" => service.working_dir = reader.text(node, &named).map(Into::into),
-        "user" => service.user = reader.text(node, &named).filter(|u| !u.is_empty()),
-        "hostname" => service.hostname = reader.text(node, &named).filter(|h| !h.is_empty()),
-        "labels" => {
-            let pairs = reader.pairs(node, &named).into_iter();
-            service.labels = pairs.map(|(k, v)| (k, v.unwrap_or_default())).collect();
-        }
+        "labels" => service.labels = reader.labels(node, &named),
+        "annotations" => service.annotations = reader.labels(node, &named),
+        "label_file" => late.label_files = reader.label_files(node, &named),
         "ports" => service.ports = reader.ports(node, owner),
         "expose" => service.expose = reader.expose(node, owner),
         "volumes" => {
@@ -130,7 +98,11 @@ fn key(reader: &mut Reader<'_>, entry: &Entry, owner: &str, raw: &mut RawService
             service.volumes.extend(tmpfs);
         }
         "tmpfs" => reader.tmpfs(node, owner, &mut service.volumes),
-        "depends_on" => service.depends_on = reader.dependencies(node, owner),
+        "depends_on" => {
+            let implied =
+                std::mem::replace(&mut service.depends_on, reader.dependencies(node, owner));
+            implied.into_iter().for_each(|d| wait_for(service, d.service, d.place));
+        }
         "healthcheck" => {
             let place = reader.report.place(at);
             raw.health = reader.healthcheck(node, owner).map(|health| (health, place));
@@ -149,47 +121,68 @@ fn key(reader: &mut Reader<'_>, entry: &Entry, owner: &str, raw: &mut RawService
         }
         "scale" => late.scale = reader.small(node, &named, REPLICAS_MAX).map(|n| (n, at)),
         "deploy" => late.deploy = reader.deploy(node, owner),
-        "mem_limit" => late.memory = reader.memory(node, &named).map(|v| (v, at)),
-        "cpus" => late.cpus = reader.cpus(node, &named).map(|v| (v, at)),
-        "pids_limit" => late.pids = reader.pids(node, &named).map(|v| (v, at)),
+        "secrets" => service.secrets = reader.grants(node, Kind::Secret, owner),
+        "configs" => service.configs = reader.grants(node, Kind::Config, owner),
+        "pre_start" => service.hooks.pre_start = reader.hooks(node, Scope::PreStart, key, owner),
+        "post_start" => service.hooks.post_start = reader.hooks(node, Scope::PostStart, key, owner),
+        "pre_stop" => service.hooks.pre_stop = reader.hooks(node, Scope::PreStop, key, owner),
+        "logging" => service.logging = reader.logging(node, owner),
+        "pull_policy" => service.pull_policy = reader.pull_policy(node, &named),
+        "platform" => late.platform = reader.text(node, &named).filter(|p| !p.is_empty()),
         "x-mainspring" => service.extension = reader.extension(node, owner),
-        "container_name" => late.container_name = Some(at),
-        other => reader.by_value(other, node, at, &named),
+        "runtime" | "ipc" | "pid" | "uts" | "cgroup" => reader.by_value(key, node, at, &named),
+        other => {
+            if other == "container_name" {
+                late.container_name = Some(at);
+            }
+            _ = reader.networking_key(other, node, at, owner, service)
+                || reader.rights_key(other, node, owner, service)
+                || reader.limits_key(other, node, at, owner, &mut late.limits);
+        }
+    }
+}
+
+/// Adds what is waited for without being said: a link, for instance.
+pub(super) fn wait_for(service: &mut Service, on: ServiceName, place: Place) {
+    if service.depends_on.iter().all(|d| d.service != on) {
+        service.depends_on.push(Dependency {
+            service: on,
+            condition: Condition::ServiceStarted,
+            required: true,
+            restart: false,
+            place,
+        });
     }
 }
 
 fn finish(reader: &mut Reader<'_>, owner: &str, service: &mut Service, late: Late) {
     service.environment = late.env_files;
     service.environment.extend(late.environment);
-    let own = std::mem::replace(&mut service.labels, late.deploy.labels);
+    let own = std::mem::replace(&mut service.labels, late.label_files);
+    service.labels.extend(late.deploy.labels);
     service.labels.extend(own);
     service.update = late.deploy.update;
-    if let Some(restart) = late.deploy.restart {
-        service.restart = restart;
+    service.rollback = late.deploy.rollback;
+    service.global = late.deploy.global;
+    service.placement = late.deploy.placement;
+    service.placement.platform = late.platform;
+    if let Some((restart, pace)) = late.deploy.restart {
+        (service.restart, service.restart_pace) = (restart, pace);
     }
-    let mut one = |short: Option<(u64, At)>, long: Option<(u64, At)>, names: &str| {
-        if let (Some((a, at)), Some((b, _))) = (short, long)
-            && a != b
-        {
-            reader.report.error(
-                "said-twice",
-                at,
-                format!("{owner} says {names} with different values"),
-                "they mean the same",
-                "keep the one under `deploy`",
-            );
-        }
-        long.or(short).map(|(value, _)| value)
-    };
     let wide = |v: Option<(u32, At)>| v.map(|(n, at)| (u64::from(n), at));
-    let replicas = one(wide(late.scale), wide(late.deploy.replicas), "`scale` and `replicas`");
+    let (scale, replicas) = (wide(late.scale), wide(late.deploy.replicas));
+    if let (true, Some((_, at))) = (service.global, scale.or(replicas)) {
+        reader.report.error(
+            "said-twice",
+            at,
+            format!("{owner} is `mode: global` and says how many replicas"),
+            "a global service has one instance on every node",
+            "keep one of them",
+        );
+    }
+    let replicas = reader.one(scale, replicas, "`scale` and `replicas`", owner);
     service.replicas = replicas.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
-    service.limits.memory_bytes =
-        one(late.memory, late.deploy.memory, "`mem_limit` and `limits.memory`");
-    service.limits.pids = one(late.pids, late.deploy.pids, "`pids_limit` and `limits.pids`");
-    let bits = |v: Option<(f64, At)>| v.map(|(cpus, at)| (cpus.to_bits(), at));
-    let cpus = one(bits(late.cpus), bits(late.deploy.cpus), "`cpus` and `limits.cpus`");
-    service.limits.cpus = cpus.map(f64::from_bits);
+    service.limits = reader.limits(late.limits, late.deploy.limits, owner);
     if let Some(at) = late.container_name {
         let replicas = service.replicas;
         if replicas > 1 {
@@ -199,14 +192,6 @@ fn finish(reader: &mut Reader<'_>, owner: &str, service: &mut Service, late: Lat
                 format!("{owner} has a `container_name` and {replicas} replicas"),
                 "two instances cannot have one name",
                 "remove `container_name`",
-            );
-        } else {
-            reader.report.warn(
-                "key-partly",
-                at,
-                format!("`container_name` of {owner} has no effect"),
-                format!("instances are called `{0}.1`, and others reach `{0}`", service.name),
-                "remove it, or leave it for Docker",
             );
         }
     }
@@ -309,25 +294,20 @@ impl Reader<'_> {
 
     /// Keys whose value decides whether they can be left out.
     fn by_value(&mut self, key: &str, node: &Node, at: At, named: &str) {
-        if key == "networks" {
-            return self.networks(node, named);
-        }
         let Some(text) = self.text(node, named) else { return };
-        let joins = text.starts_with("service:") || text.starts_with("container:");
-        let later = match key {
-            "network_mode" => !matches!(text.as_str(), "host" | "bridge" | "default"),
+        let refused = match key {
             "runtime" => text != "runc",
-            _ => joins,
+            _ => text.starts_with("service:") || text.starts_with("container:"),
         };
-        if later {
+        if refused {
             self.report.error(
                 "key-not-supported",
                 at,
-                format!("{named} is `{text}`"),
+                format!("{named} is `{}`", text.escape_debug()),
                 "without it the app would not be what the file says",
                 "remove it; services of an app reach each other by name",
             );
-        } else if key != "runtime" {
+        } else if !matches!((key, text.as_str()), ("runtime", _) | (_, "private" | "shareable")) {
             self.report.warn(
                 "key-partly",
                 at,
@@ -338,28 +318,23 @@ impl Reader<'_> {
         }
     }
 
-    fn networks(&mut self, node: &Node, named: &str) {
-        for network in node.entries() {
-            for entry in network.node.entries() {
-                match entry.key.as_str() {
-                    "aliases" => self.report.error(
-                        "key-later",
-                        entry.at,
-                        format!("`aliases` in {named} is not yet part of this version"),
-                        "other services would not find the name",
-                        "call the service by its own name",
-                    ),
-                    key if key.starts_with("x-") => {}
-                    key => self.report.warn(
-                        "key-ignored",
-                        entry.at,
-                        format!("`{key}` in {named} has no effect"),
-                        "every service has one address, which its name leads to",
-                        "remove it, or leave it for Docker",
-                    ),
-                }
-            }
+    /// Labels: pairs in which a missing value is an empty one.
+    pub(crate) fn labels(&mut self, node: &Node, named: &str) -> BTreeMap<String, String> {
+        let pairs = self.pairs(node, named).into_iter();
+        pairs.map(|(key, value)| (key, value.unwrap_or_default())).collect()
+    }
+
+    fn label_files(&mut self, node: &Node, named: &str) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        for (text, at) in self.bounded(node, named, ENV_FILES_MAX) {
+            let path = self.host_path(&text);
+            let shown = self.shown(&path);
+            let asked_at = Some(self.report.place(at));
+            let source = crate::env::Source { path: &path, shown: &shown, asked_at };
+            let nothing = BTreeMap::new();
+            all.extend(crate::env::read(self.files, &source, true, false, &nothing, self.report));
         }
+        all
     }
 
     fn env_files(&mut self, node: &Node, owner: &str) -> BTreeMap<String, String> {

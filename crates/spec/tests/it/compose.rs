@@ -96,7 +96,12 @@ fn volumes_in_every_form() {
     let shown: Vec<_> = app.services["a"]
         .volumes
         .iter()
-        .map(|m| format!("{} {:?} {}", m.target.display(), m.kind, m.read_only))
+        .map(|m| match &m.kind {
+            MountKind::Tmpfs { size_bytes: Some(size), mode: Some(mode), .. } => {
+                format!("{} Tmpfs size={size},mode={mode:o}", m.target.display())
+            }
+            _ => format!("{} {:?} {}", m.target.display(), m.kind, m.read_only),
+        })
         .collect();
     assert_eq!(
         shown,
@@ -106,8 +111,8 @@ fn volumes_in_every_form() {
             "/cache Anonymous false",
             r#"/up Bind { source: "/srv/up/x", create_host_path: true } false"#,
             r#"/h Bind { source: "/etc/hosts", create_host_path: false } false"#,
-            "/tmp Tmpfs { size_bytes: Some(1048576), mode: Some(493) } false",
-            "/run Tmpfs { size_bytes: Some(67108864), mode: Some(1023) } false",
+            "/tmp Tmpfs size=1048576,mode=755",
+            "/run Tmpfs size=67108864,mode=1777",
         ]
     );
     assert_eq!(app.volumes["data"].name, "shop_data");
@@ -176,7 +181,12 @@ fn deploy_and_its_short_forms() {
     for lines in both {
         let service = service(lines);
         assert_eq!(service.replicas, 3, "{lines}");
-        let limits = Limits { memory_bytes: Some(64 << 20), cpus: Some(0.5), pids: Some(10) };
+        let limits = Limits {
+            memory_bytes: Some(64 << 20),
+            cpus: Some(0.5),
+            pids: Some(10),
+            ..Limits::default()
+        };
         assert_eq!(service.limits, limits, "{lines}");
     }
     let update = service(

@@ -19,8 +19,15 @@ pub(crate) fn placeless(app: &App) -> App {
         service.volumes.iter_mut().for_each(|m| m.place = nowhere.clone());
         service.depends_on.iter_mut().for_each(|d| d.place = nowhere.clone());
         service.build.iter_mut().for_each(|b| b.place = nowhere.clone());
+        let grants = service.secrets.iter_mut().chain(&mut service.configs);
+        grants.for_each(|g| g.place = nowhere.clone());
     }
     app.volumes.values_mut().for_each(|v| v.place = nowhere.clone());
+    app.networks.values_mut().for_each(|n| n.place = nowhere.clone());
+    app.secrets
+        .values_mut()
+        .chain(app.configs.values_mut())
+        .for_each(|f| f.place = nowhere.clone());
     app
 }
 

@@ -1,0 +1,400 @@
+//! The coverage table: every key of the Compose specification and what is done about it.
+//!
+//! Data, not code. `docs/compose.md` is made from it, and a test holds it against the key paths of
+//! the specification's schema. An entry says `Support` only when the engine does what the key says;
+//! a key that is read but not yet carried out stays `Later` or `LaterWarn`.
+
+use super::Scope;
+use super::Treatment::{self, Later, LaterWarn, Partly, Refuse, Support, Warn};
+
+type Table = &'static [(&'static str, Treatment)];
+
+impl Scope {
+    /// Its keys.
+    pub(crate) fn table(self) -> Table {
+        match self {
+            Scope::Top => TOP,
+            Scope::Service => SERVICE,
+            Scope::Build => BUILD,
+            Scope::Deploy => DEPLOY,
+            Scope::Update | Scope::Rollback => UPDATE,
+            Scope::RestartPolicy => RESTART_POLICY,
+            Scope::Placement => PLACEMENT,
+            Scope::Preference => PREFERENCE,
+            Scope::Resources => RESOURCES,
+            Scope::Limits => LIMITS,
+            Scope::Reservations => RESERVATIONS,
+            Scope::Healthcheck => HEALTHCHECK,
+            Scope::Port => PORT,
+            Scope::Mount => MOUNT,
+            Scope::MountBind => MOUNT_BIND,
+            Scope::MountVolume => MOUNT_VOLUME,
+            Scope::MountTmpfs => MOUNT_TMPFS,
+            Scope::Dependency => DEPENDENCY,
+            Scope::EnvFile => ENV_FILE,
+            Scope::Ulimit => ULIMIT,
+            Scope::Device => DEVICE,
+            Scope::Attachment => ATTACHMENT,
+            Scope::GrantSecret | Scope::GrantConfig => GRANT,
+            Scope::PreStart => PRE_START,
+            Scope::PostStart | Scope::PreStop => HOOK,
+            Scope::Logging => LOGGING,
+            Scope::LoggingOptions => LOGGING_OPTIONS,
+            Scope::Extends => EXTENDS,
+            Scope::Include => INCLUDE,
+            Scope::Volume => VOLUME,
+            Scope::Network => NETWORK,
+            Scope::Secret => SECRET,
+            Scope::Config => CONFIG,
+            Scope::Extension => EXTENSION,
+        }
+    }
+}
+
+const TOP: Table = &[
+    ("name", Support),
+    ("services", Support),
+    ("volumes", Support),
+    (
+        "networks",
+        Partly("a service finds only the names on its own networks; addresses are not kept apart"),
+    ),
+    ("configs", Support),
+    ("secrets", Support),
+    ("include", Later("give the other file with another `-f`")),
+    ("models", Refuse("model runners are a part of Docker; run the model as a service")),
+    ("version", Warn("Compose has not used it for years")),
+];
+
+const SERVICE: Table = &[
+    ("image", Partly("what an image holds is not run; see `build` and `x-mainspring`")),
+    ("build", Support),
+    ("command", Support),
+    ("entrypoint", Support),
+    ("environment", Support),
+    ("env_file", Support),
+    ("working_dir", Support),
+    ("user", Support),
+    ("group_add", Later("run as a user who is in the group")),
+    ("hostname", Support),
+    ("container_name", Partly("others find the service by it; the instance keeps its own name")),
+    ("labels", Support),
+    ("label_file", Support),
+    ("annotations", Support),
+    ("ports", Support),
+    ("expose", Support),
+    ("volumes", Support),
+    ("tmpfs", Support),
+    ("configs", Later("mount the file with `volumes:`")),
+    ("secrets", Later("mount the file with `volumes:`, or pass it by `environment:`")),
+    ("depends_on", Support),
+    ("healthcheck", Support),
+    ("restart", Support),
+    ("init", Support),
+    ("stop_signal", Support),
+    ("stop_grace_period", Support),
+    ("profiles", Support),
+    ("scale", Support),
+    ("deploy", Support),
+    ("extends", Later("repeat the keys, or share them with an anchor and `<<`")),
+    ("pre_start", Later("use `x-mainspring: {prepare: …}`")),
+    ("post_start", Later("do it in the command")),
+    ("pre_stop", Later("handle the stop signal in the service")),
+    ("networks", Partly("for names: a service finds only those on its own networks")),
+    ("network_mode", Partly("`host` has no effect, `none` and `service:` are refused")),
+    ("links", Partly("the alias is found; the service needs a common network, as any other")),
+    ("extra_hosts", Partly("`host-gateway` is not known")),
+    ("dns", LaterWarn("the host's resolver is used")),
+    ("dns_opt", LaterWarn("the host's resolver is used")),
+    ("dns_search", LaterWarn("the host's resolver is used")),
+    ("mem_limit", Support),
+    ("mem_reservation", LaterWarn("no memory is set aside")),
+    ("memswap_limit", LaterWarn("swap is not limited")),
+    ("cpus", Support),
+    ("cpu_shares", LaterWarn("CPU is shared evenly")),
+    ("cpu_quota", Support),
+    ("cpu_period", Partly("it divides `cpu_quota`; the period itself is the engine's")),
+    ("cpuset", LaterWarn("any CPU may run it")),
+    ("pids_limit", Support),
+    ("read_only", LaterWarn("the service can write to its own copy of the file system")),
+    ("cap_add", LaterWarn("the capabilities are not given")),
+    ("cap_drop", LaterWarn("capabilities are those that the engine leaves")),
+    ("privileged", LaterWarn("the service gets no more rights than others")),
+    ("security_opt", LaterWarn("the engine's own settings hold")),
+    ("devices", LaterWarn("the host's devices are seen as the user may see them")),
+    ("device_cgroup_rules", Warn("the host's devices are seen as the user may see them")),
+    ("sysctls", LaterWarn("the host's values hold")),
+    ("ulimits", LaterWarn("the engine's own limits hold")),
+    ("shm_size", LaterWarn("the host's /dev/shm holds")),
+    ("oom_score_adj", LaterWarn("the kernel's choice is not steered")),
+    ("oom_kill_disable", Warn("the kernel's choice is not steered")),
+    ("logging", LaterWarn("output is always kept and searchable: `ms logs`")),
+    ("pull_policy", LaterWarn("no image is pulled")),
+    ("pull_refresh_after", LaterWarn("no image is pulled")),
+    ("platform", LaterWarn("services run on the host's own platform")),
+    ("runtime", Partly("`runc` has no effect, others are refused")),
+    ("ipc", Partly("each instance has its own; `service:` is refused")),
+    ("pid", Partly("each instance has its own; `service:` is refused")),
+    ("uts", Partly("each instance has its own")),
+    ("cgroup", Partly("each instance has its own")),
+    ("x-mainspring", Support),
+    // Never.
+    ("gpus", Refuse("GPUs are not handed out")),
+    ("volumes_from", Refuse("name the volumes under `volumes:`")),
+    ("credential_spec", Refuse("it is for Windows")),
+    ("isolation", Refuse("it is for Windows")),
+    ("userns_mode", Refuse("the engine chooses its namespaces itself")),
+    ("provider", Refuse("providers are Docker's plugins; run it as a service")),
+    ("models", Refuse("model runners are a part of Docker; run the model as a service")),
+    ("use_api_socket", Refuse("there is no Docker to talk to")),
+    // No effect.
+    ("external_links", Warn("only services of this app have names")),
+    ("mac_address", Warn("instances have no network card of their own")),
+    ("blkio_config", Warn("disk bandwidth is not divided")),
+    ("cpu_rt_period", Warn("real-time scheduling is not handed out")),
+    ("cpu_rt_runtime", Warn("real-time scheduling is not handed out")),
+    ("cpu_count", Warn("it is for Windows")),
+    ("cpu_percent", Warn("it is for Windows")),
+    ("cgroup_parent", Warn("the engine arranges its cgroups itself")),
+    ("storage_opt", Warn("there is no storage driver")),
+    ("develop", Warn("`ms up` again takes up changes")),
+    ("attach", Warn("`ms logs` selects services")),
+    ("stdin_open", Warn("services read from /dev/null")),
+    ("tty", Warn("services write to a pipe")),
+    ("domainname", Warn("there is no domain")),
+    ("mem_swappiness", Warn("the kernel's own setting holds")),
+];
+
+const NO_IMAGE: &str = "no image is built; the last stage is read and run on the host";
+
+const BUILD: Table = &[
+    ("context", Support),
+    ("dockerfile", Support),
+    ("dockerfile_inline", Support),
+    ("target", Support),
+    ("args", Support),
+    ("additional_contexts", Later("copy the folder into the context")),
+    ("labels", Warn(NO_IMAGE)),
+    ("tags", Warn(NO_IMAGE)),
+    ("cache_from", Warn(NO_IMAGE)),
+    ("cache_to", Warn(NO_IMAGE)),
+    ("no_cache", Warn(NO_IMAGE)),
+    ("no_cache_filter", Warn(NO_IMAGE)),
+    ("pull", Warn(NO_IMAGE)),
+    ("platforms", Warn(NO_IMAGE)),
+    ("network", Warn(NO_IMAGE)),
+    ("shm_size", Warn(NO_IMAGE)),
+    ("ulimits", Warn(NO_IMAGE)),
+    ("isolation", Warn(NO_IMAGE)),
+    ("privileged", Warn(NO_IMAGE)),
+    ("provenance", Warn(NO_IMAGE)),
+    ("sbom", Warn(NO_IMAGE)),
+    ("extra_hosts", Warn(NO_IMAGE)),
+    ("entitlements", Warn(NO_IMAGE)),
+    ("secrets", Warn(NO_IMAGE)),
+    ("ssh", Warn(NO_IMAGE)),
+];
+
+const DEPLOY: Table = &[
+    ("replicas", Support),
+    ("update_config", Support),
+    ("resources", Support),
+    ("restart_policy", Support),
+    ("labels", Support),
+    ("mode", Partly("`global` is one instance while there is one node; jobs are refused")),
+    ("endpoint_mode", Partly("always `vip`: a name has one address that balances")),
+    ("rollback_config", LaterWarn("a rollback goes by `update_config`")),
+    ("placement", LaterWarn("there is one node, and every service runs on it")),
+];
+
+const UPDATE: Table = &[
+    ("parallelism", Support),
+    ("delay", Support),
+    ("failure_action", Support),
+    ("monitor", Support),
+    ("max_failure_ratio", Support),
+    ("order", Support),
+];
+
+const RESTART_POLICY: Table = &[
+    ("condition", Support),
+    ("max_attempts", Support),
+    ("delay", LaterWarn("restarts back off by themselves, longer each time")),
+    ("window", LaterWarn("an instance counts as started when it is healthy")),
+];
+
+const PLACEMENT: Table =
+    &[("constraints", Support), ("preferences", Support), ("max_replicas_per_node", Support)];
+
+const PREFERENCE: Table = &[("spread", Support)];
+
+const RESOURCES: Table = &[("limits", Support), ("reservations", Support)];
+
+const LIMITS: Table = &[("cpus", Support), ("memory", Support), ("pids", Support)];
+
+const RESERVATIONS: Table = &[
+    ("cpus", LaterWarn("nothing is set aside")),
+    ("memory", LaterWarn("nothing is set aside")),
+    ("devices", Refuse("devices and GPUs are not handed out")),
+    ("generic_resources", Refuse("devices and GPUs are not handed out")),
+];
+
+const HEALTHCHECK: Table = &[
+    ("test", Support),
+    ("interval", Support),
+    ("timeout", Support),
+    ("retries", Support),
+    ("start_period", Support),
+    ("start_interval", Support),
+    ("disable", Support),
+];
+
+const PORT: Table = &[
+    ("target", Support),
+    ("published", Support),
+    ("host_ip", Support),
+    ("protocol", Support),
+    ("app_protocol", Support),
+    ("name", Support),
+    ("mode", Partly("the host's port is always shared by all instances")),
+];
+
+const MOUNT: Table = &[
+    ("type", Support),
+    ("source", Support),
+    ("target", Support),
+    ("read_only", Support),
+    ("bind", Support),
+    ("volume", Support),
+    ("tmpfs", Support),
+    ("consistency", Warn("the host's files are seen as they are")),
+    ("image", Refuse("images are not mounted")),
+];
+
+const MOUNT_BIND: Table = &[
+    ("create_host_path", Support),
+    ("propagation", LaterWarn("later mounts of the host are not passed on")),
+    ("recursive", LaterWarn("mounts below the folder come along")),
+    ("selinux", Warn("labels are not changed")),
+];
+
+const MOUNT_VOLUME: Table = &[
+    ("nocopy", Warn("nothing is ever copied into a new volume")),
+    ("labels", Warn("label the volume itself")),
+    ("subpath", Later("use a volume of its own")),
+];
+
+const MOUNT_TMPFS: Table = &[("size", Support), ("mode", Support)];
+
+const DEPENDENCY: Table = &[("condition", Support), ("required", Support), ("restart", Support)];
+
+const ENV_FILE: Table = &[("path", Support), ("required", Support), ("format", Support)];
+
+const ULIMIT: Table = &[("soft", Support), ("hard", Support)];
+
+const DEVICE: Table = &[("source", Support), ("target", Support), ("permissions", Support)];
+
+const ONE_ADDRESS: &str = "every service has one address, which its name leads to";
+
+const ATTACHMENT: Table = &[
+    ("aliases", Support),
+    ("ipv4_address", Warn(ONE_ADDRESS)),
+    ("ipv6_address", Warn(ONE_ADDRESS)),
+    ("link_local_ips", Warn(ONE_ADDRESS)),
+    ("mac_address", Warn("instances have no network card of their own")),
+    ("interface_name", Warn("instances have no network card of their own")),
+    ("driver_opts", Warn("there is no network driver")),
+    ("priority", Warn(ONE_ADDRESS)),
+    ("gw_priority", Warn(ONE_ADDRESS)),
+];
+
+const GRANT: Table = &[
+    ("source", Support),
+    ("target", Support),
+    ("uid", Support),
+    ("gid", Support),
+    ("mode", Support),
+];
+
+const PRE_START: Table = &[
+    ("command", Support),
+    ("user", Support),
+    ("privileged", Support),
+    ("working_dir", Support),
+    ("environment", Support),
+    ("per_replica", Support),
+    ("image", Warn("the step runs in the service's own view of the files")),
+];
+
+const HOOK: Table = &[
+    ("command", Support),
+    ("user", Support),
+    ("privileged", Support),
+    ("working_dir", Support),
+    ("environment", Support),
+];
+
+const LOGGING: Table = &[
+    ("driver", Partly("`json-file`, `local` and `none`; output is not sent elsewhere")),
+    ("options", Support),
+];
+
+const LOGGING_OPTIONS: Table = &[("max-size", Support), ("max-file", Support)];
+
+const EXTENDS: Table = &[("service", Support), ("file", Support)];
+
+const INCLUDE: Table = &[("path", Support), ("project_directory", Support), ("env_file", Support)];
+
+const VOLUME: Table = &[
+    ("name", Support),
+    ("external", Support),
+    ("labels", Support),
+    ("driver", Partly("always `local`")),
+    ("driver_opts", Warn("volumes are folders of the engine's state")),
+];
+
+const NAMES_ONLY: &str = "networks keep names apart and have no addresses of their own";
+
+const NETWORK: Table = &[
+    ("name", Support),
+    ("external", Partly("it is a network of this app alone")),
+    ("internal", LaterWarn("its services reach what the host reaches")),
+    ("labels", Support),
+    ("driver", Partly("`bridge` and `overlay` are what networks are; others have no effect")),
+    ("driver_opts", Warn(NAMES_ONLY)),
+    ("ipam", Warn(NAMES_ONLY)),
+    ("attachable", Warn(NAMES_ONLY)),
+    ("enable_ipv4", Warn(NAMES_ONLY)),
+    ("enable_ipv6", Warn(NAMES_ONLY)),
+];
+
+const NO_SWARM: &str = "there is no swarm that would keep it";
+
+const SECRET: Table = &[
+    ("name", Support),
+    ("file", Support),
+    ("environment", Support),
+    ("external", Partly("it is refused: there is no swarm that keeps it")),
+    ("labels", Warn(NO_SWARM)),
+    ("driver", Warn(NO_SWARM)),
+    ("driver_opts", Warn(NO_SWARM)),
+    ("template_driver", Warn(NO_SWARM)),
+];
+
+const CONFIG: Table = &[
+    ("name", Support),
+    ("file", Support),
+    ("environment", Support),
+    ("content", Support),
+    ("external", Partly("it is refused: there is no swarm that keeps it")),
+    ("labels", Warn(NO_SWARM)),
+    ("template_driver", Warn(NO_SWARM)),
+];
+
+const EXTENSION: Table = &[
+    ("native", Support),
+    ("protocol", Support),
+    ("prepare", Support),
+    ("balance", Support),
+    ("engine", Support),
+];

@@ -1,0 +1,159 @@
+//! What services name exists, and what only one of them can have is not taken twice.
+
+use std::collections::BTreeMap;
+
+use base::{Place, ServiceName};
+
+use crate::Finding;
+use crate::model::{
+    DEFAULT_NETWORK, FileDef, MountKind, NetworkDef, NetworkMode, Service, VolumeDef,
+};
+use crate::report::Report;
+use crate::suggest::nearest;
+
+/// Volumes that a service mounts are defined.
+pub(super) fn volumes(
+    report: &mut Report,
+    services: &BTreeMap<ServiceName, Service>,
+    volumes: &BTreeMap<String, VolumeDef>,
+) {
+    for service in services.values() {
+        for mount in &service.volumes {
+            let MountKind::Named { name } = &mount.kind else { continue };
+            if volumes.contains_key(name) {
+                continue;
+            }
+            let next = match nearest(name, volumes.keys().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!(
+                    "add `{name}:` below the top-level `volumes:`, or write `./{name}` for a folder"
+                ),
+            };
+            let what = format!("service `{}` uses the volume `{name}`", service.name);
+            let finding = Finding::error("volume-unknown", what).at(&mount.place);
+            report.push(finding.cause("the file does not define it").next(next));
+        }
+    }
+}
+
+/// Networks that a service is on are defined; the default one need not be.
+pub(super) fn networks(
+    report: &mut Report,
+    services: &BTreeMap<ServiceName, Service>,
+    networks: &BTreeMap<String, NetworkDef>,
+) {
+    for service in services.values() {
+        let on = &service.networking;
+        for name in on.networks.keys() {
+            if name == DEFAULT_NETWORK || networks.contains_key(name) {
+                continue;
+            }
+            let next = match nearest(name, networks.keys().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("add `{name}:` below the top-level `networks:`"),
+            };
+            let what = format!("service `{}` is on the network `{name}`", service.name);
+            let finding = Finding::error("network-unknown", what).at(&service.place);
+            report.push(finding.cause("the file does not define it").next(next));
+        }
+        if on.mode != NetworkMode::Networks && !on.networks.is_empty() {
+            let what = format!("service `{}` has both `network_mode` and `networks`", service.name);
+            let finding = Finding::error("said-twice", what).at(&service.place);
+            let cause = "a service with a mode is on no network of the app";
+            report.push(finding.cause(cause).next("keep one of them"));
+        }
+    }
+}
+
+/// Says once that services on different networks are kept apart by name only.
+pub(super) fn apart(report: &mut Report, services: &BTreeMap<ServiceName, Service>) {
+    // Many services are on the same networks: one of each kind is looked at.
+    let mut kinds: BTreeMap<Vec<&str>, &Service> = BTreeMap::new();
+    for service in services.values() {
+        if service.networking.mode == NetworkMode::Networks {
+            kinds.entry(service.networks().collect()).or_insert(service);
+        }
+    }
+    let kinds: Vec<&Service> = kinds.into_values().collect();
+    for (i, one) in kinds.iter().enumerate() {
+        let Some(other) = kinds[..i].iter().find(|other| other.names_for(one).is_empty()) else {
+            continue;
+        };
+        let what = format!(
+            "`{}` and `{}` are on no common network and are kept apart by name only",
+            other.name, one.name
+        );
+        let finding = Finding::note("network-names", what).at(&one.place);
+        let cause = "neither finds the other, but who knows an address can call it";
+        report.push(finding.cause(cause).next("nothing to do, unless they must not be called"));
+        return;
+    }
+}
+
+/// Secrets and configs that a service gets are defined; it takes along where they come from.
+pub(super) fn files(
+    report: &mut Report,
+    services: &mut BTreeMap<ServiceName, Service>,
+    secrets: &BTreeMap<String, FileDef>,
+    configs: &BTreeMap<String, FileDef>,
+) {
+    for service in services.values_mut() {
+        for (word, grants, defined) in
+            [("secret", &mut service.secrets, secrets), ("config", &mut service.configs, configs)]
+        {
+            for grant in grants {
+                if let Some(def) = defined.get(&grant.source) {
+                    grant.content.clone_from(&def.source);
+                    continue;
+                }
+                let name = grant.source.escape_debug().to_string();
+                let next = match nearest(&name, defined.keys().map(String::as_str)) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("add `{name}:` below the top-level `{word}s:`"),
+                };
+                let what = format!("service `{}` gets the {word} `{name}`", service.name);
+                let finding = Finding::error("file-unknown", what).at(&grant.place);
+                report.push(finding.cause("the file does not define it").next(next));
+            }
+        }
+    }
+}
+
+/// A port of the host belongs to one service.
+pub(super) fn ports(report: &mut Report, services: &BTreeMap<ServiceName, Service>) {
+    let mut taken = BTreeMap::new();
+    for service in services.values() {
+        for port in &service.ports {
+            let Some(published) = port.published else { continue };
+            let key = (published, port.protocol, port.host_ip);
+            let first = taken.entry(key).or_insert((&service.name, &port.place));
+            if first.1 == &port.place {
+                continue;
+            }
+            let what = format!("service `{}` publishes port {published}", service.name);
+            let cause = format!("service `{}` publishes it at {}", first.0, first.1);
+            let finding = Finding::error("port-twice", what).at(&port.place).cause(cause);
+            report.push(finding.next("publish another port of the host"));
+        }
+    }
+}
+
+/// A name that leads to one service cannot lead to another: the service of that name has it, or
+/// else the first of those who want it.
+pub(super) fn names(report: &mut Report, services: &BTreeMap<ServiceName, Service>) {
+    let mut wanted: BTreeMap<&str, (&ServiceName, &Place)> =
+        services.values().map(|s| (s.name.as_str(), (&s.name, &s.place))).collect();
+    for service in services.values() {
+        let net = &service.networking;
+        for name in net.networks.values().flatten().chain(&net.container_name) {
+            let first = wanted.entry(name).or_insert((&service.name, &service.place)).0;
+            if *first == service.name {
+                continue;
+            }
+            let what = format!("service `{}` cannot be found as `{name}`", service.name);
+            let finding = Finding::warning("name-taken", what).at(&service.place);
+            let cause = format!("where both are on a network, the name leads to `{first}`");
+            report.push(finding.cause(cause).next("choose another name"));
+        }
+    }
+}
