@@ -14,7 +14,7 @@ use crate::buffer::Buffer;
 use crate::conns::Conn;
 use crate::http::{Ending, Field, Framing, HeadScan, Refusal, Request, Response, Version};
 use crate::http::{Method, response_head};
-use crate::pump::{Break, Pump, poll_fill};
+use crate::pump::{Break, Pump, poll_fill_lent};
 use crate::socket::{Peeked, Socket};
 use crate::worker::Worker;
 
@@ -166,9 +166,8 @@ impl<'a> Exchange<'a> {
             && let Poll::Ready(ended) = self.upload.poll(
                 cx,
                 &self.work.out,
-                &mut self.work.down,
-                self.client,
-                self.upstream,
+                (&self.worker.buffers, &mut self.work.down),
+                (self.client, self.upstream),
             )
         {
             self.state.uploading = false;
@@ -189,8 +188,12 @@ impl<'a> Exchange<'a> {
                 }
             }
             let download = &mut self.state.download;
-            let moved =
-                download.poll(cx, &self.work.back, &mut self.work.up, self.upstream, self.client);
+            let moved = download.poll(
+                cx,
+                &self.work.back,
+                (&self.worker.buffers, &mut self.work.up),
+                (self.upstream, self.client),
+            );
             match moved {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if self.state.step == Step::Interim => {
@@ -226,7 +229,7 @@ impl<'a> Exchange<'a> {
                 }
                 Ok(None) => {}
             }
-            match poll_fill(cx, self.upstream, &mut self.work.up) {
+            match poll_fill_lent(cx, self.upstream, &self.worker.buffers, &mut self.work.up) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(count)) if count > 0 => self.state.heard = true,
                 Poll::Ready(_) if self.state.heard => {
@@ -262,6 +265,7 @@ impl<'a> Exchange<'a> {
         // The request is not needed again once its answer has begun.
         if !self.state.uploading {
             self.upload.release(&mut self.work.down);
+            self.worker.buffers.put_empty(&mut self.work.down);
         }
         let ending = self.ending(&response);
         let (out, fields) = (&mut self.work.back, &self.work.fields);

@@ -245,7 +245,6 @@ impl Client {
             };
             let caller = self.worker.caller(self.peer.ip(), &mut self.caller);
             served.stats = Some(self.stats_of(caller, &target));
-            work.up = self.worker.buffers.take();
             let result =
                 self.exchange(work, request, upload, served, (&target, unknown_route)).await;
             match result {

@@ -2,9 +2,12 @@
 
 use std::task::{Context, Poll};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Buffers};
 use crate::http::{Framing, Refusal};
 use crate::socket::Socket;
+
+/// Bytes that one direction of a connection moves before others have a turn.
+pub(crate) const TURN_BYTES_MAX: u64 = 1 << 20;
 
 /// Why a message did not get through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,22 +76,25 @@ impl Pump {
 
     /// Takes as much of the body as is there.
     fn decode(&mut self, buffer: &mut Buffer) -> Result<(), Refusal> {
+        // Where the next run is found; chunk framing that is taken off leaves a gap before it.
+        let mut from = self.at + self.ready;
         while !self.framing.is_done() {
-            let from = self.at + self.ready;
             let run = self.framing.advance(&buffer.bytes()[from..])?;
             if run.len == 0 {
                 break;
             }
-            if self.unchunk && !run.content {
-                if self.ready > 0 {
-                    // The framing lies behind content that has to go first: rare, and short.
-                    buffer.cut(from, run.len);
-                } else {
-                    buffer.consume(run.len);
+            if run.content || !self.unchunk {
+                let to = self.at + self.ready;
+                if from > to {
+                    buffer.copy_down(from, run.len, to);
                 }
-                continue;
+                self.ready += run.len;
             }
-            self.ready += run.len;
+            from += run.len;
+        }
+        let to = self.at + self.ready;
+        if from > to {
+            buffer.cut(to, from);
         }
         Ok(())
     }
@@ -98,10 +104,10 @@ impl Pump {
         &mut self,
         cx: &mut Context<'_>,
         head: &[u8],
-        buffer: &mut Buffer,
-        from: &Socket,
-        to: &Socket,
+        (buffers, buffer): (&Buffers, &mut Buffer),
+        (from, to): (&Socket, &Socket),
     ) -> Poll<Result<(), Break>> {
+        let moved = self.moved;
         loop {
             while self.head_at < head.len() || self.ready > 0 {
                 let head = &head[self.head_at..];
@@ -115,7 +121,11 @@ impl Pump {
             if self.framing.is_done() {
                 return Poll::Ready(Ok(()));
             }
-            match poll_fill(cx, from, buffer) {
+            if self.moved - moved > TURN_BYTES_MAX {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match poll_fill_lent(cx, from, buffers, buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(0)) if self.framing == Framing::UntilClose => {
                     self.framing = Framing::None;
@@ -157,4 +167,21 @@ pub(crate) fn poll_fill(
         }
         Poll::Ready(Err(_)) => Poll::Ready(None),
     }
+}
+
+/// Reads what has arrived into a large buffer that is lent for it. While nothing has, an empty
+/// buffer is with the thread.
+pub(crate) fn poll_fill_lent(
+    cx: &mut Context<'_>,
+    from: &Socket,
+    buffers: &Buffers,
+    buffer: &mut Buffer,
+) -> Poll<Option<usize>> {
+    // To take one and give it back costs less than to ask the socket first.
+    buffers.enlarge_empty(buffer);
+    let polled = poll_fill(cx, from, buffer);
+    if polled.is_pending() {
+        buffers.put_empty(buffer);
+    }
+    polled
 }

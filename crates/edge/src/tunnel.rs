@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use net::Outcome;
 
 use crate::buffer::{Buffer, Buffers};
-use crate::pump::poll_fill;
+use crate::pump::{TURN_BYTES_MAX, poll_fill_lent};
 use crate::socket::Socket;
 use crate::worker::Worker;
 
@@ -58,6 +58,7 @@ impl OneWay {
         from: &Socket,
         to: &Socket,
     ) -> Poll<Result<(), ()>> {
+        let moved = self.moved;
         loop {
             while !self.buffer.is_empty() {
                 match to.poll_write(cx, self.buffer.bytes(), &[]) {
@@ -77,18 +78,12 @@ impl OneWay {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if from.poll_maybe_readable(cx).is_pending() {
-                buffers.put(std::mem::take(&mut self.buffer));
+            if self.moved - moved > TURN_BYTES_MAX {
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.buffer.has_no_room() {
-                self.buffer = buffers.take();
-            }
-            match poll_fill(cx, from, &mut self.buffer) {
-                Poll::Pending => {
-                    buffers.put(std::mem::take(&mut self.buffer));
-                    return Poll::Pending;
-                }
+            match poll_fill_lent(cx, from, buffers, &mut self.buffer) {
+                Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(Err(())),
                 Poll::Ready(Some(0)) => self.ended = true,
                 Poll::Ready(Some(_)) => {}

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod balance;
+mod bodies;
 mod detect;
 mod drain;
 mod forward;
