@@ -10,6 +10,10 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// A run that was healthy this long clears the count of failures.
 pub(crate) const HEALTHY_RUN: Duration = Duration::from_secs(10);
 
+/// The same for one that is restarted because its health check fails. It is only restarted after a
+/// while of that, so that the shorter run would clear the count each time.
+pub(crate) const LONG_HEALTHY_RUN: Duration = Duration::from_secs(600);
+
 /// The wait after `failures` failures in a row: 100 ms, doubled each time up to 30 s, and up to a
 /// fifth more or less, so that instances that failed together do not return together.
 pub(crate) fn wait(seed: u64, id: &InstanceId, attempt: u32, failures: u32) -> Duration {

@@ -333,6 +333,9 @@ fn revive(work: &mut Work, name: &ServiceName, completed_too: bool) {
         .filter(|r| r.phase == Phase::Failed || (completed_too && r.phase == Phase::Stopped))
         .map(|r| r.id.clone())
         .collect();
+    if !ended.is_empty() && !work.state.instances_of(name).any(|r| r.phase.is_live()) {
+        work.service(name, |s| s.gated = true);
+    }
     for id in ended {
         work.instance(&id, |r| {
             supervise::next_attempt(r);
@@ -391,32 +394,51 @@ fn restart(work: &mut Work, services: &[ServiceName]) {
     let mut names: BTreeSet<_> = chosen(&work.state, services).into_iter().collect();
     // `depends_on: {restart: true}` goes along.
     loop {
-        let along = work.state.services.keys().filter(|name| {
-            let definition = work.state.services.get(*name).map(|s| &s.definition);
-            let mut on = definition.into_iter().flat_map(|d| &d.depends_on);
-            on.any(|d| d.restart && names.contains(&d.service))
-        });
-        let along: Vec<_> = along.filter(|name| !names.contains(*name)).cloned().collect();
-        if along.is_empty() {
+        let along: Vec<_> =
+            names.iter().flat_map(|name| restarts_with(&work.state, name)).collect();
+        let before = names.len();
+        names.extend(along);
+        if names.len() == before {
             break;
         }
-        names.extend(along);
     }
     for name in names {
-        let running = work.state.services.get(&name).is_some_and(|s| s.intent == Intent::Run);
-        if !running {
-            continue;
-        }
-        let rolls = work.state.services.get(&name).is_some_and(|s| s.rollout.is_some());
-        work.service(&name, |s| {
-            s.restart_nonce += 1;
-            s.failed_release = None;
-        });
-        if !rolls && work.state.instances_of(&name).next().is_some() {
-            rollout::begin(work, &name, RolloutKind::Restart);
-        }
-        work.say(Level::Info, "service-restarting", &name, format!("{name} is restarted"));
+        restart_one(work, &name, "");
     }
+}
+
+/// Who says `depends_on: {restart: true}` of it.
+fn restarts_with(state: &State, name: &ServiceName) -> Vec<ServiceName> {
+    let says = |s: &&Arc<ServiceRecord>| {
+        s.definition.depends_on.iter().any(|d| d.restart && d.service == *name)
+    };
+    state.services.values().filter(says).map(|s| s.name.clone()).collect()
+}
+
+/// A service has changed: those that say so are restarted. One whose own update has yet to begin
+/// meets the new one anyway.
+pub(crate) fn restart_dependents(work: &mut Work, name: &ServiceName) {
+    for dependent in restarts_with(&work.state, name) {
+        let rollout = work.state.services.get(&dependent).and_then(|s| s.rollout.as_ref());
+        if rollout.is_none_or(|rollout| !rollout.gated) {
+            restart_one(work, &dependent, &format!(", since {name} was updated"));
+        }
+    }
+}
+
+fn restart_one(work: &mut Work, name: &ServiceName, why: &str) {
+    let Some(service) = work.state.services.get(name).cloned() else { return };
+    if service.intent != Intent::Run {
+        return;
+    }
+    work.service(name, |s| {
+        s.restart_nonce += 1;
+        s.failed_release = None;
+    });
+    if service.rollout.is_none() && work.state.instances_of(name).next().is_some() {
+        rollout::begin(work, name, RolloutKind::Restart);
+    }
+    work.say(Level::Info, "service-restarting", name, format!("{name} is restarted{why}"));
 }
 
 /// Forgets the oldest releases that nothing needs.

@@ -1,12 +1,15 @@
-//! Order: who waits for whom before a first start, and who is stopped before whom.
+//! Order: who waits for whom before it starts, and who is stopped before whom.
 //!
-//! `depends_on` gates the first start of a service and of a new release of it, never a restart:
-//! a dependency that changes or falls over later does not touch its dependents.
+//! `depends_on` gates the first start of a service, its return after nothing of it ran any more (a
+//! reboot, a stop), a new release, and a restart while what it depends on is replaced as well. It
+//! never gates the next attempt of an instance that ended: a dependency that changes or falls over
+//! later does not touch its dependents. What cannot come true by waiting holds up a first start and
+//! a new release only: what ran without it before may do so again.
 
 use base::ServiceName;
 use spec::model::{Condition, Dependency};
 
-use crate::record::{Intent, Phase, Release};
+use crate::record::{Intent, Phase, Release, RolloutKind};
 use crate::state::State;
 use crate::work::Work;
 
@@ -25,7 +28,15 @@ pub(crate) fn open(work: &mut Work) {
     for name in names {
         let Some(service) = work.state.services.get(&name).cloned() else { continue };
         let gated = service.gated || service.rollout.as_ref().is_some_and(|r| r.gated);
-        if service.intent == Intent::Run && gated && waits_for(&work.state, &name).is_none() {
+        if service.intent != Intent::Run || !gated {
+            continue;
+        }
+        let wait = waits_for(&work.state, &name);
+        let returns = match &service.rollout {
+            Some(rollout) if !service.gated => rollout.kind == RolloutKind::Restart,
+            _ => work.state.instances_of(&name).next().is_some(),
+        };
+        if wait.is_none_or(|wait| wait.hopeless && returns) {
             work.service(&name, |s| {
                 s.gated = false;
                 if let Some(rollout) = &mut s.rollout {
@@ -38,13 +49,34 @@ pub(crate) fn open(work: &mut Work) {
 
 /// What a service waits for; `None` when everything is there.
 pub(crate) fn waits_for(state: &State, service: &ServiceName) -> Option<Wait> {
-    let definition = &state.services.get(service)?.definition;
-    let mut waits = definition.depends_on.iter().filter_map(|d| unmet(state, d));
+    let service = state.services.get(service)?;
+    let restarts = service.rollout.as_ref().is_some_and(|r| r.kind == RolloutKind::Restart);
+    let depends_on = &service.definition.depends_on;
+    let mut waits = depends_on.iter().filter_map(|dependency| match replaced(state, dependency) {
+        // Whoever restarts serves on meanwhile; how the dependency fares otherwise is no matter.
+        None if restarts && !service.gated => None,
+        None => unmet(state, dependency),
+        wait => wait,
+    });
     let first = waits.next()?;
     if first.hopeless {
         return Some(first);
     }
     waits.find(|wait| wait.hopeless).or(Some(first))
+}
+
+/// What it depends on is being replaced, and the new ones do not have the traffic yet.
+fn replaced(state: &State, dependency: &Dependency) -> Option<Wait> {
+    let name = &dependency.service;
+    let service = state.services.get(name).filter(|s| s.intent == Intent::Run)?;
+    let rollout = service.rollout.as_ref().filter(|rollout| rollout.paused.is_none())?;
+    let what = match rollout.kind {
+        RolloutKind::Update | RolloutKind::Rollback => "is being updated",
+        RolloutKind::Restart => "is being restarted",
+        RolloutKind::Return => return None,
+    };
+    let why = format!("waits for {name}, which {what}");
+    (!state.has_moved(service)).then_some(Wait { why, hopeless: false })
 }
 
 fn unmet(state: &State, dependency: &Dependency) -> Option<Wait> {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use base::InstanceId;
+use base::{InstanceId, ServiceName};
 
 use crate::event::{Observation, Reported, ReportedState};
 use crate::record::{Exit, InstanceRecord, Level, Phase, Then};
@@ -50,6 +50,43 @@ fn adopt(work: &mut Work, observation: &Observation) {
         let message = format!("found running and kept: {}", names.join(", "));
         work.event(Level::Info, "instances-adopted", None, None, message);
     }
+    let runs = |r: &InstanceRecord| {
+        let reported = observation.instances.get(&r.id);
+        reported.is_some_and(|seen| !matches!(seen.state, ReportedState::Exited(_)))
+    };
+    // Services of which nothing runs any more come back in order.
+    let gone = |name: &&ServiceName| {
+        let of = || work.state.instances_of(name).filter(|r| !r.is_leaving());
+        of().any(|r| r.phase.is_live() || r.phase == Phase::Pending) && !of().any(|r| runs(r))
+    };
+    let gone: Vec<_> = work.state.services.keys().filter(gone).cloned().collect();
+    for name in gone {
+        work.service(&name, |s| s.gated = true);
+    }
+    if std::mem::take(&mut work.state.live.rebooted) {
+        let of = work.state.instances.values();
+        let ran = of.filter(|r| r.phase.is_live() && r.then.is_none() && !runs(r));
+        let ran: Vec<_> = ran.map(|r| r.id.clone()).collect();
+        bring_back(work, &ran);
+    }
+}
+
+/// The machine was restarted: what ran when the engine last looked runs again, whatever its restart
+/// policy and however it ended when the machine went down. Nothing of it has failed.
+fn bring_back(work: &mut Work, ran: &[InstanceId]) {
+    if ran.is_empty() {
+        return;
+    }
+    for id in ran {
+        work.instance(id, |r| {
+            supervise::next_attempt(r);
+            r.why = "ran before the machine was restarted; starts again".to_owned();
+        });
+    }
+    let names: Vec<_> = ran.iter().map(InstanceId::to_string).collect();
+    let names = names.join(", ");
+    let message = format!("the machine was restarted; what ran before comes back: {names}");
+    work.event(Level::Info, "machine-restarted", None, None, message);
 }
 
 /// An instance, or an earlier attempt of one, that no record explains.

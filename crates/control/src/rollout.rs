@@ -20,6 +20,7 @@ use std::time::Duration;
 use base::{InstanceId, ServiceName, SteadyNanos, UnixNanos};
 use spec::model::{FailureAction, UpdateConfig, UpdateOrder};
 
+use crate::command;
 use crate::gate;
 use crate::record::{
     InstanceRecord, Intent, Level, Phase, Release, ReleaseState, Rollout, RolloutKind,
@@ -109,7 +110,7 @@ pub(crate) fn forget_removed(work: &mut Work) {
 
 pub(crate) fn begin(work: &mut Work, name: &ServiceName, kind: RolloutKind) {
     let started_at = work.now.wall;
-    let gated = kind == RolloutKind::Update;
+    let gated = matches!(kind, RolloutKind::Update | RolloutKind::Restart);
     work.service(name, |s| {
         s.rollout = Some(Rollout { kind, started_at, gated, failures: 0, paused: None });
     });
@@ -233,6 +234,9 @@ fn promote(work: &mut Work, view: &View) {
         _ => format!("{name} serves release {number}"),
     };
     work.say(Level::Info, "release-serving", &name, message);
+    if matches!(kind, Some(RolloutKind::Update | RolloutKind::Rollback)) {
+        command::restart_dependents(work, &name);
+    }
 }
 
 /// Counts new failures, and acts on them past what is tolerated. True when it acted.

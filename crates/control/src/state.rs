@@ -48,6 +48,8 @@ pub struct Live {
     pub late: BTreeSet<InstanceId>,
     /// Since when a service has had its present health, by the wall clock: it is only shown.
     pub health_since: BTreeMap<ServiceName, (Health, UnixNanos)>,
+    /// The machine was restarted since the records were written, and nobody has looked yet.
+    pub rebooted: bool,
     /// What the agent was asked last for an instance, so that it is not asked again at once.
     pub asked: BTreeMap<InstanceId, Asked>,
     /// No address was free for one more instance.
@@ -193,6 +195,7 @@ impl State {
             began.into_iter().flatten().for_each(|at| *at = now);
             (record.backoff_until, record.drain_until) = (None, None);
         }
+        self.live.rebooted = true;
     }
 
     /// Moves addresses into the pool when it is another than before. While anything runs,

@@ -93,8 +93,11 @@ fn by_policy(work: &mut Work, record: &InstanceRecord, exit: &Exit) {
 fn again(work: &mut Work, record: &InstanceRecord, exit: &Exit, how: &str) {
     let now = work.now.steady;
     let healthy_for = record.healthy_at.map(|at| now.since(at)).unwrap_or_default();
-    let failures =
-        if healthy_for >= backoff::HEALTHY_RUN { 1 } else { record.failures.saturating_add(1) };
+    let clears = match record.then {
+        Some(_) => backoff::LONG_HEALTHY_RUN,
+        None => backoff::HEALTHY_RUN,
+    };
+    let failures = if healthy_for >= clears { 1 } else { record.failures.saturating_add(1) };
     let wait = backoff::wait(work.state.seed, &record.id, record.attempt, failures);
     work.instance(&record.id, |r| {
         r.restarts = r.restarts.saturating_add(1);
@@ -133,8 +136,8 @@ pub(crate) fn launch(work: &mut Work) {
     let pending: Vec<_> = pending.cloned().collect();
     for record in pending {
         let id = &record.id;
-        let wanted =
-            work.state.services.get(record.service()).is_some_and(|s| s.intent == Intent::Run);
+        let service = work.state.services.get(record.service());
+        let wanted = service.is_some_and(|s| s.intent == Intent::Run && !s.gated);
         // An earlier life of the same name has to end first.
         let free =
             seen.instances.get(id).is_none_or(|r| matches!(r.state, ReportedState::Exited(_)));

@@ -258,7 +258,11 @@ fn rolling(state: &State, service: &ServiceRecord, healthy: usize) -> Option<(He
     if rollout.gated {
         let wait = gate::waits_for(state, name)?;
         let word = if wait.hopeless { Health::Degraded } else { Health::Updating };
-        return Some((word, format!("release {goal} {}", wait.why)));
+        let what = match rollout.kind {
+            RolloutKind::Restart => "its restart".to_owned(),
+            _ => format!("release {goal}"),
+        };
+        return Some((word, format!("{what} {}", wait.why)));
     }
     let proven = matches!(rollout.kind, RolloutKind::Restart | RolloutKind::Rollback);
     if proven && state.has_moved(service) && service.failed_release.is_none() {

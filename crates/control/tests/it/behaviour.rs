@@ -511,6 +511,25 @@ fn unhealthy_ones_get_nothing_while_others_are_healthy_and_are_restarted() {
     assert_eq!(rig.hand(&Event::Tick), ["start web.1#2 r1"]);
     rig.settle();
     assert_eq!(rig.word("web"), Health::Healthy);
+    // Again and again is ever more rarely, until it has been well for long.
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        rig.wait(60 * SECOND);
+        rig.set("web.1", ReportedState::Unhealthy);
+        rig.look();
+        rig.wait(30 * SECOND);
+        rig.settle();
+        waits.push(rig.wake.unwrap().since(rig.now));
+        rig.wait(30 * SECOND);
+        rig.settle();
+    }
+    assert!(waits.is_sorted() && waits[5] > 4 * SECOND, "{waits:?}");
+    rig.wait(600 * SECOND);
+    rig.set("web.1", ReportedState::Unhealthy);
+    rig.look();
+    rig.wait(30 * SECOND);
+    rig.settle();
+    assert!(rig.wake.unwrap().since(rig.now) < SECOND);
     // Not with `restart: no`.
     let mut file = service("once", 1);
     file.restart = Restart::No;
@@ -757,6 +776,119 @@ fn restart_takes_along_what_says_so() {
     rig.ask(Command::Restart { services: vec![name("db")] });
     let nonces: Vec<_> = rig.state.services.values().map(|s| s.restart_nonce).collect();
     assert_eq!(nonces, [1, 0, 1]);
+}
+
+/// web waits for a healthy db.
+fn pair() -> [spec::Service; 2] {
+    let mut web = service("web", 1);
+    depends(&mut web, "db", Condition::ServiceHealthy);
+    [web, service("db", 1)]
+}
+
+#[test]
+fn a_restart_goes_in_order_and_waits_for_health() {
+    let mut rig = Rig::new();
+    rig.up(pair());
+    rig.eager = false;
+    assert_eq!(
+        rig.ask(Command::Restart { services: vec![] }),
+        ["start db.2#1 r1"],
+        "web waits for the fresh db"
+    );
+    assert_eq!(rig.health("web").1, "its restart waits for db, which is being restarted");
+    assert!(rig.look().is_empty());
+    rig.set("db.2", ReportedState::Healthy);
+    assert_eq!(rig.look(), ["start web.2#1 r1"]);
+    // How its dependency fares otherwise holds up no restart.
+    let mut rig = Rig::new();
+    rig.up(pair());
+    rig.ask(Command::Stop { services: vec![name("db")] });
+    rig.settle();
+    let said = rig.ask(Command::Restart { services: vec![name("web")] });
+    assert_eq!(said, ["start web.2#1 r1"]);
+}
+
+#[test]
+fn an_update_waits_for_that_of_what_it_depends_on() {
+    let mut rig = Rig::new();
+    rig.up(pair());
+    rig.eager = false;
+    let [web, db] = pair();
+    assert_eq!(rig.ask(up([version(web, "b"), version(db, "b")])), ["start db.2#1 r2"]);
+    assert_eq!(rig.health("web").1, "release 2 waits for db, which is being updated");
+    rig.set("db.2", ReportedState::Healthy);
+    assert_eq!(rig.look(), ["start web.2#1 r2"]);
+}
+
+#[test]
+fn what_ran_before_a_reboot_comes_back_in_order_and_nothing_else() {
+    let mut rig = Rig::new();
+    let [mut web, db] = pair();
+    web.restart = Restart::No;
+    let mut job = service("job", 1);
+    job.restart = Restart::No;
+    rig.up([web, db, job, service("idle", 1)]);
+    rig.exit("job.1", 0);
+    rig.ask(Command::Stop { services: vec![name("idle")] });
+    rig.settle();
+    rig.restart_machine();
+    rig.eager = false;
+    assert_eq!(rig.look(), ["start db.1#2 r1"]);
+    assert_eq!(rig.health("web"), (Health::Waiting, "waits for db to be healthy".to_owned()));
+    rig.set("db.1", ReportedState::Healthy);
+    assert_eq!(rig.look(), ["start web.1#2 r1"]);
+    rig.set("web.1", ReportedState::Healthy);
+    assert!(rig.settle().is_empty());
+    let words = ["db", "web", "job", "idle"].map(|of| rig.word(of));
+    assert_eq!(words, [Health::Healthy, Health::Healthy, Health::Completed, Health::Stopped]);
+    let record = &rig.state.instances[&id("web.1")];
+    assert_eq!((record.restarts, record.failures), (0, 0), "nothing of it failed");
+    let said = "machine-restarted: the machine was restarted; what ran before comes back: \
+                db.1, web.1";
+    assert!(rig.events.iter().any(|e| e == said), "{:?}", rig.events);
+}
+
+#[test]
+fn what_died_with_the_engine_comes_back_in_order() {
+    let mut rig = Rig::new();
+    rig.up(pair());
+    rig.seen.instances.clear();
+    rig.restart_engine();
+    rig.eager = false;
+    rig.look();
+    rig.wait(SECOND);
+    assert_eq!(rig.look(), ["start db.1#2 r1"]);
+    rig.set("db.1", ReportedState::Healthy);
+    assert_eq!(rig.look(), ["start web.1#2 r1"]);
+    // Its dependency is stopped on purpose, as it was before: that is no reason to stay away.
+    let mut rig = Rig::new();
+    rig.up(pair());
+    rig.ask(Command::Stop { services: vec![name("db")] });
+    rig.settle();
+    rig.restart_machine();
+    assert_eq!(rig.look(), ["start web.1#2 r1"]);
+}
+
+#[test]
+fn an_update_restarts_dependents_that_say_so_and_leaves_the_others() {
+    let mut rig = Rig::new();
+    let [mut web, db] = pair();
+    let mut other = web.clone();
+    other.name = name("other");
+    web.depends_on[0].restart = true;
+    rig.up([web.clone(), other.clone(), db.clone()]);
+    let said = rig.up([web.clone(), other.clone(), version(db.clone(), "b")]);
+    let begun = |what: &str| said.iter().position(|s| s.starts_with(what));
+    assert!(begun("start db.2") < begun("start web.2"), "{said:?}");
+    assert!(begun("start web.2").is_some() && begun("start other").is_none(), "{said:?}");
+    // A release that did not make it is no change for anybody.
+    rig.eager = false;
+    rig.ask(up([web, other, version(db, "broken")]));
+    let nonce = |rig: &Rig| rig.state.services[&name("web")].restart_nonce;
+    let before = nonce(&rig);
+    rig.exit("db.1", 1);
+    rig.settle();
+    assert_eq!((rig.word("db"), nonce(&rig)), (Health::Degraded, before));
 }
 
 #[test]

@@ -191,6 +191,17 @@ impl Rig {
         self.state.instances.contains_key(id)
     }
 
+    /// The machine goes down and comes up again, and with it the engine.
+    pub(crate) fn restart_machine(&mut self) {
+        self.restart_engine();
+        self.now = SteadyNanos(7);
+        self.state.rebase(self.now);
+        for reported in self.seen.instances.values_mut() {
+            let exit = Exit { at: self.wall, lost: true, ..Exit::default() };
+            reported.state = ReportedState::Exited(exit);
+        }
+    }
+
     /// The engine ends without a word, and another one reads its records.
     pub(crate) fn restart_engine(&mut self) {
         let mut fresh = State::new(pool(), 1);
