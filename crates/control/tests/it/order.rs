@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use control::{Command, Event, Health};
+use control::{Command, Event, Health, ReportedState};
 use spec::model::{Condition, Restart};
 
 use crate::rig::Rig;
