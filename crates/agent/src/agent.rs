@@ -23,6 +23,7 @@ use crate::isolation::{self, Addressing, Isolation, Mode};
 use crate::shim::{KEPT_MAX, LogLimits};
 use crate::spec::ProcessSpec;
 use crate::start::{self, Setting, StartError};
+use crate::trash::Trash;
 use crate::wire::{EXEC_OUTPUT_BYTES_MAX, ExecOutput};
 
 /// How many events may wait to be received; past it, reporting waits.
@@ -152,11 +153,12 @@ impl Agent {
         let hash = Sha256::digest(state.as_os_str().as_encoded_bytes());
         let name =
             format!("mainspring-{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]);
+        let trash = Arc::new(Trash::new(&state));
         let (mut cgroups, no_cgroups) = Cgroups::open(&name);
         let trial = cgroups.make_trial();
         let (mode, no_directory, mut missing) = match config.mode {
             Some(asked) => (asked, None, Vec::new()),
-            None => isolation::best(&config.shim, &state, trial.as_deref()),
+            None => isolation::best(&config.shim, (&state, &trash), trial.as_deref()),
         };
         missing.extend(no_cgroups);
         let attached = try_addresses(trial.as_deref(), config.pool);
@@ -183,6 +185,7 @@ impl Agent {
             log_limits: config.log_limits,
             kept: config.inherit_fds,
             cgroups,
+            trash: trash.clone(),
         };
         let agent = Agent {
             shared: Arc::new(Shared { setting, clock: config.clock, events }),
@@ -191,6 +194,7 @@ impl Agent {
             tasks: Arc::default(),
             usage: Arc::default(),
         };
+        agent.spawn(trash.keep_empty());
         agent.adopt().map_err(state_error(&config.state_dir))?;
         Ok((agent, receiver))
     }
@@ -211,7 +215,7 @@ impl Agent {
             let run = read("run.json").and_then(|text| serde_json::from_slice(&text).ok());
             let (Some(spec), Some(run)) = (spec, run) else {
                 // Its program never ran, and without this folder never will.
-                let _in_the_way_of_nobody = start::remove_folder(&folder);
+                let _in_the_way_of_nobody = setting.trash.take(&folder);
                 continue;
             };
             if setting.folder(&spec.id) != folder {
@@ -320,13 +324,42 @@ impl Agent {
         let removed = tokio::task::spawn_blocking(move || {
             // Only what could not end in time is still there.
             shared.setting.cgroups.remove(&instance.id().to_string());
-            start::remove_folder(&folder)
+            shared.setting.trash.take(&folder)
         });
         let removed = removed.await;
         let removed = removed.unwrap_or_else(|e| Err(io::Error::other(e)));
         removed.map_err(|cause| OpError::Io { id: id.clone(), cause })?;
         self.all().remove(id);
         Ok(())
+    }
+
+    /// Takes a file or folder of the state out of sight at once; it is deleted beside everything
+    /// else, or by the next engine. It need not exist.
+    pub fn discard(&self, path: &Path) -> io::Result<()> {
+        self.shared.setting.trash.take(path)
+    }
+
+    /// Discards the layers that are not among `kept`; says how many.
+    pub fn discard_layers(&self, kept: &[PathBuf]) -> io::Result<usize> {
+        let mut discarded = 0;
+        for entry in fs::read_dir(self.shared.setting.state.join("layers"))? {
+            let path = entry?.path();
+            if !kept.iter().any(|kept| kept.file_name() == path.file_name()) {
+                self.discard(&path)?;
+                discarded += 1;
+            }
+        }
+        Ok(discarded)
+    }
+
+    /// Returns when all that was discarded is deleted, as far as it can be.
+    pub async fn deleted(&self) {
+        self.shared.setting.trash.delete_all().await;
+    }
+
+    /// Leaves what is not deleted yet to the next engine: at the end of this one.
+    pub fn stop_deleting(&self) {
+        self.shared.setting.trash.stop();
     }
 
     /// Runs a command inside an instance, as its user and in its environment.

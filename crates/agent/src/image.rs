@@ -129,19 +129,6 @@ pub fn materialize(
     written.map(|()| path)
 }
 
-/// Removes the layers of `store` that are not among `kept`; says how many.
-pub fn prune(store: &Path, kept: &[PathBuf]) -> io::Result<usize> {
-    let mut removed = 0;
-    for entry in fs::read_dir(store)? {
-        let path = entry?.path();
-        if !kept.contains(&path) {
-            fs::remove_dir_all(&path)?;
-            removed += 1;
-        }
-    }
-    Ok(removed)
-}
-
 fn at(path: &Path) -> impl FnOnce(io::Error) -> LayerError {
     move |cause| LayerError::Io { path: path.to_owned(), cause }
 }

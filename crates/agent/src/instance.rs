@@ -37,6 +37,7 @@ pub(crate) struct Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.setting.cgroups.close();
+        self.setting.trash.stop();
     }
 }
 

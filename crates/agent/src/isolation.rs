@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::start;
+use crate::trash::Trash;
 
 /// How instances are kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +42,7 @@ pub struct Isolation {
 /// namespace or a container. `cgroup` is a directory to be born into, when there is one.
 pub(crate) fn best(
     shim: &Path,
-    state: &Path,
+    state: (&Path, &Trash),
     cgroup: Option<&Path>,
 ) -> (Mode, Option<String>, Vec<String>) {
     let attempt = |mode| match start::try_out(shim, state, mode, cgroup) {

@@ -31,6 +31,7 @@ pub mod shim;
 mod spec;
 mod start;
 mod sys;
+mod trash;
 mod usage;
 mod wire;
 

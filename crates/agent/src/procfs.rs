@@ -3,6 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// `f_type` of a file system of processes, which Linux has since 6.9.
+const PIDFS: rustix::fs::FsWord = 0x5049_4446;
+
 /// Parent and start time of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -38,13 +43,36 @@ pub(crate) fn boot_id() -> String {
     id.trim().to_owned()
 }
 
-/// Whether this process is the one that began then, and has not ended.
-pub(crate) fn is_alive(pid: u32, start: u64) -> bool {
-    stat(pid).is_some_and(|stat| stat.start == start && stat.state != b'Z' && stat.state != b'X')
+/// Whether `/proc` counts processes as this one does: after `unshare -pf` it is still the one of
+/// the namespace outside, where a pid from here is somebody else's.
+fn is_ours() -> bool {
+    let own = fs::read_link("/proc/self").ok();
+    own.is_some_and(|own| own.as_os_str() == std::process::id().to_string().as_str())
 }
 
-/// Every process that `/proc` shows, by pid.
+/// What tells this process from all others of its pid in this boot: when it began, in clock ticks
+/// since boot, or where `/proc` cannot say that its number in the kernel's own file system of
+/// processes.
+pub(crate) fn mark(pid: u32) -> Option<u64> {
+    if is_ours() {
+        return Some(stat(pid)?.start);
+    }
+    let pidfd = pidfd_open(Pid::from_raw(pid.cast_signed())?, PidfdFlags::empty()).ok()?;
+    let in_pidfs = rustix::fs::fstatfs(&pidfd).ok()?.f_type == PIDFS;
+    in_pidfs.then_some(rustix::fs::fstat(&pidfd).ok()?.st_ino)
+}
+
+/// Whether this process is the one with that mark, and has not ended.
+pub(crate) fn is_alive(pid: u32, its_mark: u64) -> bool {
+    let has_ended = is_ours() && stat(pid).is_none_or(|stat| matches!(stat.state, b'Z' | b'X'));
+    !has_ended && mark(pid) == Some(its_mark)
+}
+
+/// Every process that `/proc` shows, by pid; none when those are not pids of here.
 pub(crate) fn all() -> BTreeMap<u32, Stat> {
+    if !is_ours() {
+        return BTreeMap::new();
+    }
     let Ok(folder) = fs::read_dir("/proc") else { return BTreeMap::new() };
     let pids = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid| Some((pid, stat(pid)?))).collect()
@@ -85,8 +113,8 @@ mod tests {
     #[test]
     fn finds_itself() {
         let me = std::process::id();
-        let start = stat(me).unwrap().start;
-        assert!(is_alive(me, start) && !is_alive(me, start + 1));
+        let its_mark = mark(me).unwrap();
+        assert!(is_alive(me, its_mark) && !is_alive(me, its_mark + 1));
         assert!(tree(&all(), me).contains(&me));
         assert!(!boot_id().is_empty());
     }

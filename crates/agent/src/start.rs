@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{InstanceId, Ipv4Cidr};
@@ -16,6 +17,7 @@ use crate::cgroup::{Cgroups, REMOVAL_PAUSE, REMOVAL_TRIES};
 use crate::isolation::{Addressing, Mode};
 use crate::shim::{self, LogLimits};
 use crate::spec::{ProcessSpec, View};
+use crate::trash::Trash;
 use crate::wire::{self, Birth, Failure, RunRecord, ShimSpec, Step};
 
 /// How long an instance may take to be set up. Longer means that a mount hangs.
@@ -75,6 +77,7 @@ pub(crate) struct Setting {
     pub(crate) log_limits: LogLimits,
     pub(crate) kept: Vec<OwnedFd>,
     pub(crate) cgroups: Cgroups,
+    pub(crate) trash: Arc<Trash>,
 }
 
 impl Setting {
@@ -104,7 +107,7 @@ pub(crate) fn start(setting: &Setting, spec: &ProcessSpec) -> Result<RunRecord, 
             }
             std::thread::sleep(REMOVAL_PAUSE);
         }
-        let _kept_for_inspection = remove_folder(&folder);
+        let _the_next_start_tries_again = setting.trash.take(&folder);
     }
     result
 }
@@ -119,7 +122,7 @@ fn try_start(
         let id = id.clone();
         move |cause: io::Error| StartError::Io { id, what, cause }
     };
-    remove_folder(folder).map_err(io(format!("removing {}", folder.display())))?;
+    setting.trash.take(folder).map_err(io(format!("removing {}", folder.display())))?;
     let logs = setting.logs(id);
     let address = spec.address.filter(|_| setting.addressing == Addressing::Own);
     write_folder(spec, address, folder, &logs)
@@ -179,7 +182,7 @@ fn write_folder(
 /// Whether an instance can be set up in this mode; everything but the program is tried.
 pub(crate) fn try_out(
     shim: &Path,
-    state: &Path,
+    (state, trash): (&Path, &Trash),
     mode: Mode,
     cgroup: Option<&Path>,
 ) -> Result<(), String> {
@@ -200,10 +203,11 @@ pub(crate) fn try_out(
         join: Vec::new(),
         oom: None,
     };
-    let birth = remove_folder(&folder)
+    let birth = trash
+        .take(&folder)
         .and_then(|()| write_folder(&spec.process, None, &folder, &folder))
         .and_then(|()| be_born(shim::trial(shim), &folder, &spec, &[]));
-    let _next_time = remove_folder(&folder);
+    let _next_time = trash.take(&folder);
     match birth {
         Ok(Birth::Started { .. }) => Ok(()),
         Ok(Birth::Failed(failure)) => Err(failure.to_string()),
@@ -248,19 +252,6 @@ fn send_with_descriptors(to: &UnixStream, bytes: &[u8], kept: &[OwnedFd]) -> io:
     ancillary.push(SendAncillaryMessage::ScmRights(&kept));
     let part = [io::IoSlice::new(bytes)];
     Ok(rustix::net::sendmsg(to, &part, &mut ancillary, SendFlags::NOSIGNAL)?)
-}
-
-/// Removes an instance's folder, which need not exist.
-pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
-    let ignore_absent = |result: io::Result<()>| match result {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    };
-    // An overlay's work folder has no permission bits, which only root may ignore.
-    for work in ["upper-work", "base-upper-work"] {
-        let _absent = rustix::fs::chmod(folder.join(work).join("work"), rustix::fs::Mode::RWXU);
-    }
-    ignore_absent(fs::remove_dir_all(folder))
 }
 
 fn explain(spec: &ProcessSpec, failure: &Failure) -> StartError {

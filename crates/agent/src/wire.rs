@@ -109,7 +109,7 @@ impl fmt::Display for Failure {
 pub(crate) struct RunRecord {
     pub(crate) boot: String,
     pub(crate) shim_pid: u32,
-    /// Start time of the shim, in clock ticks since boot.
+    /// What tells the shim from others of its pid.
     pub(crate) shim_start: u64,
     pub(crate) program_pid: u32,
     pub(crate) started_at: UnixNanos,

@@ -173,11 +173,10 @@ fn run(birth: &OwnedFd) -> Result<(), Failure> {
 fn deliver(spec: &ShimSpec, handles: &Handles, from: &OwnedFd, shim: i32) -> Result<(), Failure> {
     let Some((program, warnings)) = await_ready(from) else { return Ok(()) };
     let shim_pid = shim.cast_unsigned();
-    let stat = crate::procfs::stat(shim_pid);
     let record = RunRecord {
         boot: crate::procfs::boot_id(),
         shim_pid,
-        shim_start: stat.map_or(0, |stat| stat.start),
+        shim_start: crate::procfs::mark(shim_pid).unwrap_or(0),
         program_pid: program,
         started_at: SystemClock.now(),
         warnings,

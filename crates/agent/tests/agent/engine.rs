@@ -11,7 +11,6 @@ use base::SystemClock;
 use crate::harness::{EVERY, House, NAMESPACES, Test, id, sh, with_house};
 
 /// Set for a process that is an engine: the mode and the state folder.
-
 pub(crate) const ENGINE: &str = "AGENT_TEST_ENGINE";
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -26,6 +25,7 @@ pub(crate) fn tests() -> Vec<Test> {
             modes: NAMESPACES,
             body: root_of_a_user_namespace,
         },
+        Test { name: "files_go_beside_everything_else", modes: EVERY, body: files_go_beside },
         Test { name: "descriptors_stay_open", modes: EVERY, body: descriptors_stay_open },
     ]
 }
@@ -65,7 +65,7 @@ pub(crate) fn serve_as_false_root() {
         assert_eq!(lacks("files "), isolation.mode != Mode::Full, "{isolation:?}");
         assert_eq!(lacks("addresses "), isolation.addressing != agent::Addressing::Own);
         assert!(!folder.path().join("trial").exists());
-        let mut spec = sh("a.1", "id -u; echo runs");
+        let mut spec = sh("a.1", "id -u; sleep 0.2; echo runs");
         spec.view = agent::View::Overlay { layers: Vec::new() };
         spec.user = Some("1234:1234".to_owned());
         agent.start(spec).await.unwrap();
@@ -222,6 +222,40 @@ fn a_killed_shim(mode: Mode) {
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    });
+}
+
+fn files_go_beside(mode: Mode) {
+    with_house(mode, async |mut house| {
+        let a = id("a.1");
+        let state = house.folder.path().to_owned();
+        let trash = || std::fs::read_dir(state.join("trash")).map_or(0, Iterator::count);
+        let mut writes = sh("a.1", "mkdir -p /tmp/x/y; chmod 500 /tmp/x; true");
+        writes.view = agent::View::Overlay { layers: Vec::new() };
+        house.run(writes).await;
+        house.agent.remove(&a).await.unwrap();
+        assert!(!state.join("instances/a.1").exists());
+        // Only what is kept stays, by its name.
+        for layer in ["kept", "old"] {
+            std::fs::create_dir_all(state.join("layers").join(layer).join("usr/lib")).unwrap();
+        }
+        let kept = std::path::PathBuf::from("/elsewhere/layers/kept");
+        assert_eq!(house.agent.discard_layers(&[kept]).unwrap(), 1);
+        assert!(state.join("layers/kept").exists() && !state.join("layers/old").exists());
+        house.agent.deleted().await;
+        assert_eq!(trash(), 0);
+        // What one engine leaves the next one deletes.
+        house.agent.stop_deleting();
+        house.agent.discard(&state.join("layers/kept")).unwrap();
+        house.agent.deleted().await;
+        assert!(!state.join("layers/kept").exists() && trash() == 1);
+        let folder = house.folder.clone();
+        drop(house);
+        let house = House::open(mode, folder);
+        while trash() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(house);
     });
 }
 

@@ -18,7 +18,7 @@ use control::{
 };
 use edge::{EdgeStatus, RouteTable};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id as TaskId, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use super::api::Shared;
@@ -39,6 +39,8 @@ const WORKS_GRACE: Duration = Duration::from_secs(5);
 const ADDRESSES_EVERY: u64 = 5;
 /// Bytes of logs kept over all instances.
 const LOG_BYTES_MAX: u64 = 1 << 30;
+/// Pause before an instance is removed again that could not be.
+const REMOVAL_RETRY: Duration = Duration::from_secs(1);
 /// Pause before records that could not be written are tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Seconds between two looks at how much the logs take.
@@ -63,6 +65,13 @@ enum Done {
     UpFailed { problem: Problem, reply: Reply },
 }
 
+/// What runs beside the loop and would hold something up if nobody heard of its end.
+enum Undertaken {
+    Start { id: InstanceId, attempt: u32 },
+    Removal { id: InstanceId },
+    Up,
+}
+
 /// An app with everything prepared.
 struct UpReady {
     app: spec::App,
@@ -80,6 +89,8 @@ pub(super) struct Carrier {
     routes: watch::Sender<Arc<RouteTable>>,
     shared: Arc<Shared>,
     works: JoinSet<Done>,
+    /// What each of `works` is, for when it ends with a panic.
+    undertaken: HashMap<TaskId, Undertaken>,
     launching: HashMap<InstanceId, u32>,
     removing: HashSet<InstanceId>,
     failed_starts: HashMap<InstanceId, Reported>,
@@ -94,6 +105,8 @@ pub(super) struct Carrier {
     leaving: bool,
     /// What happens when the app is down.
     when_down: Option<WhenDown>,
+    /// Whether the files that go with it are discarded.
+    discarded: bool,
     ticks: u64,
     store_fails: bool,
     preparing: usize,
@@ -119,6 +132,7 @@ impl Carrier {
             routes,
             shared,
             works: JoinSet::new(),
+            undertaken: HashMap::new(),
             launching: HashMap::new(),
             removing: HashSet::new(),
             failed_starts: HashMap::new(),
@@ -130,6 +144,7 @@ impl Carrier {
             wake_at: None,
             leaving: false,
             when_down: None,
+            discarded: false,
             ticks: 0,
             store_fails: false,
             preparing: 0,
@@ -153,7 +168,7 @@ impl Carrier {
                 Some(_) = self.agent_events.recv() => {}
                 Ok(()) = self.edge_status.changed() => {}
                 Some(request) = asked.recv() => self.request(request)?,
-                Some(done) = self.works.join_next() => self.done(done)?,
+                Some(done) = self.works.join_next_with_id() => self.done(done)?,
                 () = sleep => self.wake_at = None,
                 _ = every_second.tick() => {
                     self.look_for_folder()?;
@@ -170,6 +185,7 @@ impl Carrier {
                 break;
             }
         }
+        self.agent.stop_deleting();
         let finish = async { while self.works.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(WORKS_GRACE, finish).await;
         self.control.flush().map_err(super::serve::internal)
@@ -281,10 +297,12 @@ impl Carrier {
         self.listening.remove(&id);
         self.launching.insert(id.clone(), attempt);
         let agent = self.agent.clone();
-        self.works.spawn(async move {
+        let undertaken = Undertaken::Start { id: id.clone(), attempt };
+        let work = self.works.spawn(async move {
             let result = agent.start(spec).await.map_err(|e| e.to_string());
             Done::Started { id, attempt, result }
         });
+        self.undertaken.insert(work.id(), undertaken);
     }
 
     fn stop(&mut self, id: InstanceId, signal: String, grace: Duration) {
@@ -304,10 +322,15 @@ impl Carrier {
             return;
         }
         let agent = self.agent.clone();
-        self.works.spawn(async move {
-            let _ = agent.remove(&id).await;
+        let undertaken = Undertaken::Removal { id: id.clone() };
+        let work = self.works.spawn(async move {
+            if let Err(agent::OpError::Io { .. }) = agent.remove(&id).await {
+                // Control asks again as long as it is there: not all the time.
+                tokio::time::sleep(REMOVAL_RETRY).await;
+            }
             Done::Removed { id }
         });
+        self.undertaken.insert(work.id(), undertaken);
     }
 
     /// Gives the edge the present plan with the ports known now.
@@ -320,12 +343,16 @@ impl Carrier {
         self.routes.send_replace(Arc::new(table));
     }
 
-    fn done(&mut self, done: Result<Done, tokio::task::JoinError>) -> Result<(), Problem> {
+    fn done(&mut self, done: Result<(TaskId, Done), JoinError>) -> Result<(), Problem> {
+        let undertaken = match &done {
+            Ok((work, _)) => self.undertaken.remove(work),
+            Err(panicked) => self.undertaken.remove(&panicked.id()),
+        };
         let done = match done {
-            Ok(done) => done,
-            // A panic in one start or stop must not end the engine; the next turn tries again.
+            Ok((_, done)) => done,
+            // A panic in one of them must not end the engine, nor be waited for.
             Err(_) => {
-                self.launching.clear();
+                self.given_up(undertaken);
                 return Ok(());
             }
         };
@@ -354,6 +381,23 @@ impl Carrier {
             }
         }
         Ok(())
+    }
+
+    /// Lets go of what ended with a panic; what is still wanted is tried again.
+    fn given_up(&mut self, undertaken: Option<Undertaken>) {
+        match undertaken {
+            Some(Undertaken::Start { id, attempt }) => {
+                self.launching.remove(&id);
+                let error = "the engine failed at it; engine.log has the place".to_owned();
+                let failed = failed_start(attempt, self.shared.clock.now(), error);
+                self.failed_starts.insert(id, failed);
+            }
+            Some(Undertaken::Removal { id }) => {
+                self.removing.remove(&id);
+            }
+            Some(Undertaken::Up) => self.preparing -= 1,
+            None => {}
+        }
     }
 
     fn request(&mut self, request: Request) -> Result<(), Problem> {
@@ -428,6 +472,7 @@ impl Carrier {
     }
 
     fn set_when_down(&mut self, wish: Option<WhenDown>) {
+        self.discarded = false;
         self.when_down = wish;
         self.shared.ending.store(wish.is_some_and(|wish| wish.exit), Ordering::Relaxed);
     }
@@ -465,7 +510,7 @@ impl Carrier {
         self.preparing += 1;
         let shared = self.shared.clone();
         // Copying and hashing files may take a while.
-        self.works.spawn_blocking(move || {
+        let work = self.works.spawn_blocking(move || {
             let wanted = app.with_dependencies(&services);
             match prepare_all(&app, &wanted, &workshop, &shared.host_ports, &ours) {
                 Ok(prepared) => {
@@ -475,6 +520,7 @@ impl Carrier {
                 Err(problem) => Done::UpFailed { problem, reply },
             }
         });
+        self.undertaken.insert(work.id(), Undertaken::Up);
     }
 
     /// One engine runs one app.
@@ -526,7 +572,7 @@ impl Carrier {
         Some(Problem::new("less-isolated", what).with_next(next))
     }
 
-    /// Removes layers that no release uses, unless one is being laid out now.
+    /// Discards layers that no release uses, unless one is being laid out now.
     fn prune_layers(&mut self) {
         if self.preparing > 0 {
             return;
@@ -534,12 +580,9 @@ impl Carrier {
         let state = self.control.state();
         let each = state.releases.values().map(|release| convert::prepared(release).layers);
         let kept: Vec<std::path::PathBuf> = each.flatten().collect();
-        let store = self.shared.state_dir.join("layers");
-        self.works.spawn_blocking(move || {
-            // What cannot be removed now is tried again with the next release.
-            let _ = agent::image::prune(&store, &kept);
-            Done::Other
-        });
+        // Here and now, so that no release that begins meanwhile takes one for its own. What cannot
+        // go is tried again with the next release.
+        let _ = self.agent.discard_layers(&kept);
     }
 
     /// Samples everything; true when something else than figures may have changed.
@@ -580,6 +623,16 @@ impl Carrier {
         true
     }
 
+    /// Discards what no app needs. A file that cannot go stays; that holds nothing up.
+    fn discard(&self, volumes: bool) {
+        let folder = self.shared.state_dir.join("volumes");
+        // One by one: a volume may be a disk that is mounted there.
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|_| volumes) {
+            let _ = self.agent.discard(&entry.path());
+        }
+        let _ = self.agent.discard(&self.shared.state_dir.join("layers"));
+    }
+
     /// Whether the engine ends now; does first what was wanted for when the app is down.
     fn ended(&mut self) -> bool {
         let Some(wish) = self.when_down.filter(|_| !self.leaving) else { return self.leaving };
@@ -587,10 +640,20 @@ impl Carrier {
         if !down || !self.works.is_empty() {
             return false;
         }
-        if wish.volumes {
-            let _ = std::fs::remove_dir_all(self.shared.state_dir.join("volumes"));
+        if !std::mem::replace(&mut self.discarded, true) {
+            self.discard(wish.volumes);
+            if wish.exit {
+                // Kept by an engine that goes on, since others may not look into it.
+                let _ = std::fs::remove_dir(self.shared.state_dir.join("volumes"));
+                // Who asked sees the engine go when the room on the disk is free.
+                let agent = self.agent.clone();
+                self.works.spawn(async move {
+                    agent.deleted().await;
+                    Done::Other
+                });
+                return false;
+            }
         }
-        let _ = std::fs::remove_dir_all(self.shared.state_dir.join("layers"));
         self.shared.host_ports.forget();
         WhenDown::forget(&self.shared.state_dir);
         self.set_when_down(None);
