@@ -279,7 +279,7 @@ impl Remarks {
     }
 }
 
-fn unknown(scope: Scope, owner: &str, entry: &Entry, report: &mut Report) {
+pub(crate) fn unknown(scope: Scope, owner: &str, entry: &Entry, report: &mut Report) {
     let known = || scope.table().iter().map(|(name, _)| *name);
     let next = match nearest(&entry.key, known()) {
         Some(meant) => format!("did you mean `{meant}`?"),

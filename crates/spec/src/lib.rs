@@ -25,6 +25,7 @@ mod keys;
 mod load;
 mod mask;
 mod merge;
+mod origin;
 mod project;
 mod read;
 mod report;

@@ -1,7 +1,11 @@
 //! The way from files to an [`App`]: read, interpolate, merge, read each service, then check what
 //! only shows when all of them are known.
 
+mod extends;
+mod fill;
 mod graph;
+mod include;
+mod layers;
 mod references;
 mod resolve;
 mod top;
@@ -84,9 +88,7 @@ pub(crate) fn build(
         report: &mut resolved.report,
         remarks: Remarks::default(),
         files,
-        env: &resolved.env,
-        project_dir: &resolved.project_dir,
-        shown_dir: &resolved.shown_dir,
+        origins: &resolved.origins,
     };
     let mut raw_services = Vec::new();
     let mut volumes = BTreeMap::new();
@@ -137,7 +139,7 @@ pub(crate) fn build(
     }
     let known: BTreeSet<ServiceName> =
         raw_services.iter().map(|raw| raw.service.name.clone()).collect();
-    raw_services.retain(|raw| active(options, reader.env, &raw.service));
+    raw_services.retain(|raw| active(options, &reader.origins.project.env, &raw.service));
     named_services(&mut reader, options, &known);
 
     let mut services = BTreeMap::new();
@@ -163,7 +165,7 @@ pub(crate) fn build(
     remarks.finish(reader.report);
     let app = App {
         name,
-        project_dir: resolved.project_dir.clone(),
+        project_dir: resolved.origins.project.dir.clone(),
         files: options.files.clone(),
         services,
         volumes,
@@ -203,7 +205,7 @@ fn recipe(reader: &mut Reader<'_>, service: &Service) -> Option<ImageRecipe> {
         None => match crate::env::text(reader.files, &build.dockerfile) {
             Ok(text) => text,
             Err(Unreadable { why, .. }) => {
-                let path = reader.shown(&build.dockerfile);
+                let path = reader.origins.shown(&build.dockerfile);
                 let name = &service.name;
                 let what = format!("cannot read {} to run `{name}`", path.display());
                 let finding = Finding::error("dockerfile-unreadable", what).at(&build.place);
@@ -217,7 +219,7 @@ fn recipe(reader: &mut Reader<'_>, service: &Service) -> Option<ImageRecipe> {
     };
     let (shown, first_line) = match &build.dockerfile_inline {
         Some(_) => (build.place.file.clone(), build.place.line),
-        None => (reader.shown(&build.dockerfile), 0),
+        None => (reader.origins.shown(&build.dockerfile), 0),
     };
     let parsed = dockerfile::parse(&text, &shown, first_line);
     let staged = parsed

@@ -7,9 +7,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::tree::{Entry, Node, Tag, Value};
 
-/// The tree of `over` laid on `base`.
+/// The tree of `over` laid on `base`. What it resets stays in it, marked, so that it also goes from
+/// what this is laid on; [`settle`] takes it out.
 pub(crate) fn merge(base: Node, over: Node) -> Node {
     merge_at(base, over, &mut Vec::new())
+}
+
+/// The same for one service, which `over` extends.
+pub(crate) fn extend(base: Node, over: Node, service: &str) -> Node {
+    merge_at(base, over, &mut vec!["services".to_owned(), service.to_owned()])
+}
+
+/// Whether two trees say the same, wherever they stand.
+pub(crate) fn same(a: &Node, b: &Node) -> bool {
+    match (&a.value, &b.value) {
+        (Value::Null, Value::Null) => true,
+        (Value::Scalar(a), Value::Scalar(b)) => a.shown() == b.shown(),
+        (Value::List(a), Value::List(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Map(a), Value::Map(b)) => {
+            a.len() == b.len()
+                && a.iter().all(|a| b.iter().any(|b| a.key == b.key && same(&a.node, &b.node)))
+        }
+        _ => false,
+    }
 }
 
 /// What `!reset` and `!override` leave when there is nothing below them: a reset value is gone.
@@ -30,13 +52,21 @@ pub(crate) fn settle(mut node: Node) -> Node {
 }
 
 fn merge_at(base: Node, over: Node, path: &mut Vec<String>) -> Node {
-    if over.tag != Tag::None || replaces(path) {
+    if over.tag != Tag::None || base.tag == Tag::Reset || replaces(path) {
+        return over;
+    }
+    if let ["services", _, "logging"] = words(path)[..]
+        && let (Some(before), Some(after)) = (base.get("driver"), over.get("driver"))
+        && !same(before, after)
+    {
+        // Options are a driver's own.
         return over;
     }
     let (base, over) = match shape(path) {
         Shape::Pairs => (pairs(base), pairs(over)),
         Shape::Hosts => (hosts(base), hosts(over)),
         Shape::Names => (names(base), names(over)),
+        Shape::Waits => (waits(base), waits(over)),
         Shape::List => (listed(base), listed(over)),
         Shape::Build => (build(base), build(over)),
         Shape::AsIs => (base, over),
@@ -64,22 +94,20 @@ fn merge_maps(base: Vec<Entry>, over: Vec<Entry>, path: &mut Vec<String>) -> Vec
         let known = places.get(&entry.key).copied();
         let below = known.and_then(|i| base[i].take());
         let merged = match below {
-            _ if entry.node.tag == Tag::Reset => None,
             Some(below) => {
                 path.push(entry.key.clone());
                 let node = merge_at(below.node, entry.node, path);
                 path.pop();
-                Some(Entry { node, key: entry.key, at: entry.at })
+                Entry { node, key: entry.key, at: entry.at }
             }
-            None => Some(entry),
+            None => entry,
         };
-        match (known, merged) {
-            (Some(i), merged) => base[i] = merged,
-            (None, Some(new)) => {
-                places.insert(new.key.clone(), base.len());
-                base.push(Some(new));
+        match known {
+            Some(i) => base[i] = Some(merged),
+            None => {
+                places.insert(merged.key.clone(), base.len());
+                base.push(Some(merged));
             }
-            (None, None) => {}
         }
     }
     base.into_iter().flatten().collect()
@@ -106,6 +134,8 @@ enum Shape {
     Names,
     /// A map from names to addresses, or a list of `name=address`.
     Hosts,
+    /// A map of dependencies, or a list of their names.
+    Waits,
     /// A list, or its only item.
     List,
     /// A map, or its `context`.
@@ -116,10 +146,11 @@ enum Shape {
 fn shape(path: &[String]) -> Shape {
     match words(path)[..] {
         ["services", _, "environment" | "labels" | "annotations" | "sysctls"]
-        | ["services", _, "build", "args" | "labels"]
+        | ["services", _, "build", "args" | "labels" | "additional_contexts"]
         | ["services", _, "deploy", "labels"]
-        | ["volumes" | "networks", _, "labels"] => Shape::Pairs,
-        ["services", _, "depends_on" | "networks"] => Shape::Names,
+        | ["volumes" | "networks" | "secrets" | "configs", _, "labels"] => Shape::Pairs,
+        ["services", _, "networks"] => Shape::Names,
+        ["services", _, "depends_on"] => Shape::Waits,
         ["services", _, "env_file" | "tmpfs" | "dns" | "dns_search" | "label_file"] => Shape::List,
         ["services", _, "build"] => Shape::Build,
         ["services", _, "extra_hosts"] => Shape::Hosts,
@@ -175,6 +206,25 @@ pub(crate) fn names(node: Node) -> Node {
         }
     }
     Node { value: Value::Map(entries), tag: node.tag, at: node.at }
+}
+
+/// A list of dependencies as a map: a bare name says that it is waited for to start, and says so
+/// over what was said before.
+fn waits(node: Node) -> Node {
+    let list = matches!(node.value, Value::List(_));
+    let mut node = names(node);
+    if let (true, Value::Map(entries)) = (list, &mut node.value) {
+        for entry in entries {
+            let said = |key: &str, text: &str| Entry {
+                key: key.to_owned(),
+                at: entry.at,
+                node: Node::text(text, entry.at),
+            };
+            let pair = vec![said("condition", "service_started"), said("required", "true")];
+            entry.node.value = Value::Map(pair);
+        }
+    }
+    node
 }
 
 fn listed(node: Node) -> Node {

@@ -19,7 +19,6 @@ mod scalar;
 mod service;
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
 
 pub(crate) use files::Kind;
 pub(crate) use ports::port_range;
@@ -27,6 +26,8 @@ pub(crate) use service::{RawService, service};
 
 use crate::Files;
 use crate::keys::{Remarks, Scope};
+use crate::origin::Origins;
+pub(crate) use crate::origin::normal;
 use crate::report::{At, Report};
 use crate::tree::{Entry, Node, Value};
 
@@ -35,12 +36,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) report: &'a mut Report,
     pub(crate) remarks: Remarks,
     pub(crate) files: &'a dyn Files,
-    /// The environment: the shell's over that of the environment files.
-    pub(crate) env: &'a BTreeMap<String, String>,
-    /// Absolute.
-    pub(crate) project_dir: &'a Path,
-    /// The project folder as the person would name it, for places in further files.
-    pub(crate) shown_dir: &'a Path,
+    pub(crate) origins: &'a Origins,
 }
 
 impl Reader<'_> {
@@ -197,39 +193,4 @@ impl Reader<'_> {
         }
         pairs
     }
-
-    /// A path of the host made absolute: from the project folder, `~` being the user's home.
-    pub(crate) fn host_path(&self, text: &str) -> PathBuf {
-        let path = match (text.strip_prefix('~'), self.env.get("HOME")) {
-            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
-                Path::new(home).join(rest.trim_start_matches('/'))
-            }
-            _ => PathBuf::from(text),
-        };
-        normal(&self.project_dir.join(path))
-    }
-
-    /// A host path as the person would name it: beside the Compose file when it is below it.
-    pub(crate) fn shown(&self, path: &Path) -> PathBuf {
-        match path.strip_prefix(self.project_dir) {
-            Ok(below) => self.shown_dir.join(below),
-            Err(_) => path.to_owned(),
-        }
-    }
-}
-
-/// The path without `.` and, as far as names allow, without `..`; links are not looked at.
-pub(crate) fn normal(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir if out.file_name().is_some() => {
-                out.pop();
-            }
-            Component::ParentDir if out.has_root() => {}
-            part => out.push(part),
-        }
-    }
-    out
 }

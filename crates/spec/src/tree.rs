@@ -80,6 +80,15 @@ impl Node {
         }
     }
 
+    /// How many values it holds, itself among them; recursion is bounded by [`DEPTH_MAX`].
+    pub(crate) fn weight(&self) -> usize {
+        match &self.value {
+            Value::Null | Value::Scalar(_) => 1,
+            Value::List(items) => 1 + items.iter().map(Node::weight).sum::<usize>(),
+            Value::Map(entries) => 1 + entries.iter().map(|e| e.node.weight()).sum::<usize>(),
+        }
+    }
+
     /// What it is, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {

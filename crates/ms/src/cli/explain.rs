@@ -82,12 +82,14 @@ mod tests {
     use super::*;
 
     /// Calls whose first text is a code.
-    const MAKERS: [&str; 7] = [
+    const MAKERS: [&str; 9] = [
         "Problem::new(",
         "Finding::error(",
         "Finding::warning(",
         "Finding::note(",
         "report.error(",
+        "report.warn(",
+        "code: ",
         "report.warning(",
         "report.note(",
     ];

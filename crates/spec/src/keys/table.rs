@@ -61,7 +61,7 @@ const TOP: Table = &[
     ),
     ("configs", Support),
     ("secrets", Support),
-    ("include", Later("give the other file with another `-f`")),
+    ("include", Support),
     ("models", Refuse("model runners are a part of Docker; run the model as a service")),
     ("version", Warn("Compose has not used it for years")),
 ];
@@ -96,7 +96,7 @@ const SERVICE: Table = &[
     ("profiles", Support),
     ("scale", Support),
     ("deploy", Support),
-    ("extends", Later("repeat the keys, or share them with an anchor and `<<`")),
+    ("extends", Support),
     ("pre_start", Later("use `x-mainspring: {prepare: …}`")),
     ("post_start", Later("do it in the command")),
     ("pre_stop", Later("handle the stop signal in the service")),

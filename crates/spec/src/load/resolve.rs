@@ -1,14 +1,16 @@
-//! Files to one tree: environment, interpolation of each file, merge.
+//! Files to one tree: the environment, the app's name, and what the files say together.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::rc::Rc;
 
+use super::layers::Layers;
 use super::{LoadOptions, folder};
 use crate::env::{Source, Unreadable};
-use crate::interpolate::{InterpolateError, interpolate};
+use crate::interpolate::interpolate;
+use crate::origin::{Env, Origins, normal};
 use crate::report::{At, Report};
 use crate::tree::{Node, Tag, Value};
-use crate::{Files, Finding, merge, project, tree};
+use crate::{Files, Finding, project, tree};
 
 /// Everything that is known before services are read.
 pub(crate) struct Resolved {
@@ -17,9 +19,7 @@ pub(crate) struct Resolved {
     pub(crate) tree: Option<Node>,
     /// `None` when no name could be made.
     pub(crate) name: Option<String>,
-    pub(crate) env: BTreeMap<String, String>,
-    pub(crate) project_dir: PathBuf,
-    pub(crate) shown_dir: PathBuf,
+    pub(crate) origins: Origins,
 }
 
 pub(crate) fn resolve(options: &LoadOptions, files: &dyn Files) -> Resolved {
@@ -32,9 +32,7 @@ pub(crate) fn resolve(options: &LoadOptions, files: &dyn Files) -> Resolved {
         report: Report::default(),
         tree: None,
         name: None,
-        env: BTreeMap::new(),
-        project_dir: crate::read::normal(&project_dir),
-        shown_dir,
+        origins: Origins::new(normal(&project_dir), shown_dir, Env::new()),
     };
     if options.files.is_empty() {
         let finding = Finding::error("no-file", "no Compose file was named");
@@ -49,7 +47,7 @@ pub(crate) fn resolve(options: &LoadOptions, files: &dyn Files) -> Resolved {
         resolved.report.push(finding.cause(cause).next("name the folder by its whole path"));
         return resolved;
     }
-    environment(options, files, &mut resolved);
+    let mut env = environment(options, files, &mut resolved);
     let mut documents = Vec::new();
     let mut complete = true;
     for path in &options.files {
@@ -67,43 +65,29 @@ pub(crate) fn resolve(options: &LoadOptions, files: &dyn Files) -> Resolved {
             }
         }
     }
-    resolved.name = name(options, &documents, &mut resolved);
+    resolved.name = name(options, &documents, &env, &mut resolved);
     if let Some(name) = &resolved.name {
-        resolved.env.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
+        env.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
     }
-    fill(&mut documents, &resolved.env, &mut resolved.report);
-    for document in &documents {
-        if !matches!(document.value, Value::Map(_) | Value::Null) {
-            complete = false;
-            resolved.report.error(
-                "bad-type",
-                document.at,
-                format!("the Compose file is {}", document.kind()),
-                "it is a map with `services:` in it",
-                "begin with `services:`",
-            );
-        }
-    }
-    let empty = Node::new(Value::Map(Vec::new()), At::new(0, 1, 1));
-    // What the first file resets is gone before anything is laid on it.
-    let mut documents = documents.into_iter();
-    let first = documents.next().map_or_else(|| empty.clone(), merge::settle);
-    let merged = documents.fold(first, merge::merge);
-    let merged = if matches!(merged.value, Value::Null) { empty } else { merged };
-    resolved.tree = complete.then(|| merge::settle(merged));
+    resolved.origins.project.env = Rc::new(env);
+    let mut layers = Layers::new(files, &mut resolved.report, &mut resolved.origins);
+    let merged = layers.merged(documents, &options.files);
+    complete &= layers.complete;
+    resolved.tree = complete.then_some(merged);
     resolved
 }
 
-fn environment(options: &LoadOptions, files: &dyn Files, resolved: &mut Resolved) {
-    let default = resolved.project_dir.join(".env");
-    let default_shown = resolved.shown_dir.join(".env");
+/// The shell's environment over that of the environment files.
+fn environment(options: &LoadOptions, files: &dyn Files, resolved: &mut Resolved) -> Env {
+    let default = resolved.origins.project.dir.join(".env");
+    let default_shown = resolved.origins.shown_dir.join(".env");
     let given = options.env_files.iter().map(|path| (path.as_path(), path.as_path(), true));
     let mut sources: Vec<_> = given.collect();
     if sources.is_empty() {
         sources.push((&default, &default_shown, false));
     }
     // Later files see earlier ones; the shell wins over all of them.
-    let mut from_files = BTreeMap::new();
+    let mut from_files = Env::new();
     for (path, shown, required) in sources {
         let source = Source { path, shown, asked_at: None };
         let mut seen = from_files.clone();
@@ -111,13 +95,18 @@ fn environment(options: &LoadOptions, files: &dyn Files, resolved: &mut Resolved
         let report = &mut resolved.report;
         from_files.extend(crate::env::read(files, &source, required, false, &seen, report));
     }
-    resolved.env = from_files;
-    resolved.env.extend(options.env.clone());
+    from_files.extend(options.env.clone());
+    from_files
 }
 
 /// The app's name: the command line's, the environment's, the last file's, the folder's.
-fn name(options: &LoadOptions, documents: &[Node], resolved: &mut Resolved) -> Option<String> {
-    let from_env = resolved.env.get("COMPOSE_PROJECT_NAME").filter(|n| !n.is_empty());
+fn name(
+    options: &LoadOptions,
+    documents: &[Node],
+    env: &Env,
+    resolved: &mut Resolved,
+) -> Option<String> {
+    let from_env = env.get("COMPOSE_PROJECT_NAME").filter(|n| !n.is_empty());
     if let Some(name) = options.project_name.as_ref().or(from_env).cloned() {
         return checked(&name, None, resolved);
     }
@@ -129,14 +118,14 @@ fn name(options: &LoadOptions, documents: &[Node], resolved: &mut Resolved) -> O
         }
     });
     if let Some((text, at)) = said {
-        let lookup = |name: &str| resolved.env.get(name).cloned();
+        let lookup = |name: &str| env.get(name).cloned();
         // A text that cannot be filled in is reported with all the others.
         let name = interpolate(&text, &lookup, &mut Vec::new()).ok()?;
         return checked(&name, Some(at), resolved);
     }
-    let name = project::from_folder(&resolved.project_dir);
+    let name = project::from_folder(&resolved.origins.project.dir);
     if name.is_empty() {
-        let folder = resolved.project_dir.display();
+        let folder = resolved.origins.project.dir.display();
         let what = format!("the folder `{folder}` gives the app no name");
         let finding = Finding::error("project-name", what);
         let cause = "a name has lower case letters, digits, `-` and `_`";
@@ -158,72 +147,4 @@ fn checked(name: &str, at: Option<At>, resolved: &mut Resolved) -> Option<String
     finding.problem.place = at.map(|at| resolved.report.place(at));
     resolved.report.push(finding);
     None
-}
-
-/// Fills in the variables of every value.
-fn fill(documents: &mut [Node], env: &BTreeMap<String, String>, report: &mut Report) {
-    let lookup = |name: &str| env.get(name).cloned();
-    let mut warned = Vec::new();
-    let mut size = 0;
-    let mut each = |scalar: &mut tree::Scalar, at: At| {
-        if !scalar.text.contains('$') {
-            return;
-        }
-        let mut unset = Vec::new();
-        match interpolate(&scalar.text, &lookup, &mut unset) {
-            Ok(text) if size + text.len() > tree::TEXT_MAX => {
-                // Said once: everything after it would be too long as well.
-                if size <= tree::TEXT_MAX {
-                    let why = "all values together are too long once filled in";
-                    refused(InterpolateError::Bound(why), at, report);
-                    size = tree::TEXT_MAX + 1;
-                }
-            }
-            Ok(text) => {
-                size += text.len();
-                // `$$` alone is still what the file says.
-                scalar.literal &= !scalar.text.replace("$$", "").contains('$');
-                scalar.text = text;
-                scalar.plain = false;
-            }
-            Err(error) => refused(error, at, report),
-        }
-        for name in unset {
-            if !warned.contains(&name) {
-                report.warn(
-                    "variable-unset",
-                    at,
-                    format!("`{name}` is not set and stands for nothing here"),
-                    "neither the shell nor an environment file gives it a value",
-                    format!("set it, or write `${{{name}:-}}`; `$${name}` is the text itself"),
-                );
-                warned.push(name);
-            }
-        }
-    };
-    documents.iter_mut().for_each(|document| document.scalars(&mut each));
-}
-
-fn refused(error: InterpolateError, at: At, report: &mut Report) {
-    match error {
-        InterpolateError::Syntax(near) => report.error(
-            "interpolation",
-            at,
-            format!("`{near}` is not a variable"),
-            "a `$` begins a variable: `$NAME` or `${NAME}`",
-            "write `$$` for the sign itself",
-        ),
-        InterpolateError::Required { name, message } => {
-            let cause = match message.is_empty() {
-                true => "the file requires it".to_owned(),
-                false => message,
-            };
-            let next = format!("set it in the shell or in .env: {name}=…");
-            report.error("variable-required", at, format!("`{name}` is not set"), cause, next);
-        }
-        InterpolateError::Bound(why) => {
-            report.error("interpolation", at, "a value is too large", why, "make it simpler");
-        }
-    }
-    report.spoil(at);
 }

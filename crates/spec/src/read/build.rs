@@ -1,5 +1,6 @@
 //! `build`, in both forms.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Reader;
@@ -17,7 +18,7 @@ impl Reader<'_> {
         let mut dockerfile = None;
         let mut dockerfile_inline = None;
         let mut target = None;
-        let mut args = std::collections::BTreeMap::new();
+        let mut args = BTreeMap::new();
         for entry in self.entries(Scope::Build, &what, &node) {
             let named = format!("`build.{}` of {owner}", entry.key);
             match entry.key.as_str() {
@@ -28,8 +29,7 @@ impl Reader<'_> {
                     target = self.text(&entry.node, &named).filter(|t| !t.is_empty());
                 }
                 "args" => {
-                    let pairs = self.pairs(&entry.node, &named);
-                    args = self.filled(pairs);
+                    args = self.filled(&entry.node, &named);
                 }
                 _ => {}
             }
@@ -57,7 +57,7 @@ impl Reader<'_> {
                 "remove one",
             );
         }
-        let context = context.unwrap_or_else(|| self.project_dir.to_owned());
+        let context = context.unwrap_or_else(|| self.origins.of(at).dir.clone());
         let file = dockerfile.map_or_else(|| "Dockerfile".to_owned(), |(text, _)| text);
         Some(Build {
             dockerfile: super::normal(&context.join(file)),
@@ -83,18 +83,21 @@ impl Reader<'_> {
             );
             return None;
         }
-        Some(self.host_path(&text))
+        Some(self.origins.path(&text, node.at))
     }
 
     /// Pairs with what is missing taken from the environment; what is not there either is left
     /// out.
-    pub(super) fn filled(
-        &self,
-        pairs: std::collections::BTreeMap<String, Option<String>>,
-    ) -> std::collections::BTreeMap<String, String> {
-        let from_env = |key: &str| self.env.get(key).cloned();
-        let each = pairs.into_iter();
-        each.filter_map(|(key, value)| Some((key.clone(), value.or_else(|| from_env(&key))?)))
-            .collect()
+    pub(super) fn filled(&mut self, node: &Node, named: &str) -> BTreeMap<String, String> {
+        let mut pairs = self.pairs(node, named);
+        // A variable is its own file's, wherever the value has been merged into.
+        if pairs.values().any(Option::is_none) {
+            for entry in crate::merge::pairs(node.clone()).entries() {
+                if let Some(value @ None) = pairs.get_mut(&entry.key) {
+                    *value = self.origins.of(entry.at).env.get(&entry.key).cloned();
+                }
+            }
+        }
+        pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
 }

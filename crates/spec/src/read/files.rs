@@ -57,8 +57,9 @@ impl Reader<'_> {
                 "name" => name = self.text(&inner.node, &what),
                 "file" => {
                     said += 1;
-                    source =
-                        self.text(&inner.node, &what).map(|t| FileSource::File(self.host_path(&t)));
+                    let text = self.text(&inner.node, &what);
+                    let path = |t: String| self.origins.path(&t, inner.node.at);
+                    source = text.map(|t| FileSource::File(path(t)));
                 }
                 "content" => {
                     said += 1;
@@ -116,7 +117,7 @@ impl Reader<'_> {
 
     fn variable(&mut self, node: &Node, what: &str) -> Option<FileSource> {
         let name = self.text(node, what)?;
-        let value = self.env.get(&name).cloned();
+        let value = self.origins.of(node.at).env.get(&name).cloned();
         if value.is_none() {
             let shown: String = name.escape_debug().take(80).collect();
             self.report.error(

@@ -36,10 +36,7 @@ impl Reader<'_> {
                     "user" => hook.user = self.text(node, &what).filter(|u| !u.is_empty()),
                     "privileged" => hook.privileged = self.boolean(node, &what).unwrap_or_default(),
                     "working_dir" => hook.working_dir = self.text(node, &what).map(Into::into),
-                    "environment" => {
-                        let pairs = self.pairs(node, &what);
-                        hook.environment = self.filled(pairs);
-                    }
+                    "environment" => hook.environment = self.filled(node, &what),
                     "image" => hook.image = self.text(node, &what),
                     "per_replica" => {
                         hook.per_replica = self.boolean(node, &what).unwrap_or_default();

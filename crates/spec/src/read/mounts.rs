@@ -119,9 +119,10 @@ impl Reader<'_> {
         }
         let kind = match source {
             None => MountKind::Anonymous,
-            Some(source) if source.starts_with(['.', '/', '~']) => {
-                MountKind::Bind { source: self.host_path(source), create_host_path: true }
-            }
+            Some(source) if source.starts_with(['.', '/', '~']) => MountKind::Bind {
+                source: self.origins.path(source, node.at),
+                create_host_path: true,
+            },
             Some(name) => MountKind::Named { name: self.volume_name(name, node.at, &named)? },
         };
         self.mount(kind, target, read_only, node.at, &named)
@@ -140,13 +141,17 @@ impl Reader<'_> {
     fn long_mount(&mut self, node: &Node, owner: &str) -> Option<Mount> {
         let named = format!("a volume of {owner}");
         let (mut kind, mut source, mut target) = (None, None, None);
+        let mut source_at = node.at;
         let (mut read_only, mut create, mut size_bytes, mut mode) = (false, true, None, None);
         for entry in self.entries(Scope::Mount, &named, node) {
             let node = &entry.node;
             let what = format!("`{}` of {named}", entry.key);
             match entry.key.as_str() {
                 "type" => kind = self.text(node, &what),
-                "source" => source = self.text(node, &what),
+                "source" => {
+                    source_at = node.at;
+                    source = self.text(node, &what);
+                }
                 "target" => target = self.text(node, &what),
                 "read_only" => read_only = self.boolean(node, &what).unwrap_or_default(),
                 "bind" => {
@@ -183,9 +188,10 @@ impl Reader<'_> {
             return None;
         };
         let kind = match (kind.as_deref().unwrap_or("volume"), source) {
-            ("bind", Some(source)) => {
-                MountKind::Bind { source: self.host_path(&source), create_host_path: create }
-            }
+            ("bind", Some(source)) => MountKind::Bind {
+                source: self.origins.path(&source, source_at),
+                create_host_path: create,
+            },
             ("volume", Some(name)) => {
                 MountKind::Named { name: self.volume_name(&name, node.at, &named)? }
             }

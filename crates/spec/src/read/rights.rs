@@ -159,7 +159,7 @@ impl Reader<'_> {
                 ("seccomp", Some("unconfined")) => rights.seccomp = Some(Seccomp::Unconfined),
                 ("seccomp", Some("builtin")) => rights.seccomp = None,
                 ("seccomp", Some(path)) if !path.is_empty() => {
-                    rights.seccomp = Some(Seccomp::Profile(self.host_path(path)));
+                    rights.seccomp = Some(Seccomp::Profile(self.origins.path(path, at)));
                 }
                 ("apparmor" | "label" | "systempaths" | "writable-cgroups", _) => self.report.warn(
                     "key-partly",

@@ -32,6 +32,7 @@ struct Late {
     env_files: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
     container_name: Option<At>,
+    working_dir: Option<At>,
     scale: Option<(u32, At)>,
     deploy: super::deploy::Deploy,
     limits: SaidLimits,
@@ -83,11 +84,13 @@ fn key(reader: &mut Reader<'_>, entry: &Entry, owner: &str, raw: &mut RawService
         "command" => service.command = reader.words(node, &named),
         "entrypoint" => service.entrypoint = reader.words(node, &named),
         "environment" => {
-            let pairs = reader.pairs(node, &named);
-            late.environment = reader.filled(pairs);
+            late.environment = reader.filled(node, &named);
         }
         "env_file" => late.env_files = reader.env_files(node, owner),
-        "working_dir" => service.working_dir = reader.text(node, &named).map(Into::into),
+        "working_dir" => {
+            service.working_dir = reader.text(node, &named).map(Into::into);
+            late.working_dir = Some(node.at);
+        }
         "labels" => service.labels = reader.labels(node, &named),
         "annotations" => service.annotations = reader.labels(node, &named),
         "label_file" => late.label_files = reader.label_files(node, &named),
@@ -196,9 +199,9 @@ fn finish(reader: &mut Reader<'_>, owner: &str, service: &mut Service, late: Lat
         }
     }
     let native = service.extension.native || service.build.is_none();
-    if let Some(dir) = service.working_dir.take() {
+    if let (Some(dir), Some(at)) = (service.working_dir.take(), late.working_dir) {
         service.working_dir = Some(match native {
-            true => super::normal(&reader.project_dir.join(dir)),
+            true => super::normal(&reader.origins.of(at).dir.join(dir)),
             false => dir,
         });
     }
@@ -327,8 +330,8 @@ impl Reader<'_> {
     fn label_files(&mut self, node: &Node, named: &str) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         for (text, at) in self.bounded(node, named, ENV_FILES_MAX) {
-            let path = self.host_path(&text);
-            let shown = self.shown(&path);
+            let path = self.origins.path(&text, at);
+            let shown = self.origins.shown(&path);
             let asked_at = Some(self.report.place(at));
             let source = crate::env::Source { path: &path, shown: &shown, asked_at };
             let nothing = BTreeMap::new();
@@ -374,12 +377,12 @@ impl Reader<'_> {
                 }
             };
             if let Some(path) = path {
-                let path = self.host_path(&path);
+                let path = self.origins.path(&path, item.at);
                 let at = self.report.place(item.at);
-                let shown = self.shown(&path);
+                let shown = self.origins.shown(&path);
+                let env = &self.origins.of(item.at).env;
                 let source = crate::env::Source { path: &path, shown: &shown, asked_at: Some(at) };
-                let read =
-                    crate::env::read(self.files, &source, required, raw, self.env, self.report);
+                let read = crate::env::read(self.files, &source, required, raw, env, self.report);
                 all.extend(read);
             }
         }

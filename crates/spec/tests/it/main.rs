@@ -5,6 +5,7 @@
 mod compose;
 mod dockerfiles;
 mod findings;
+mod layers;
 mod life;
 mod merging;
 mod real;

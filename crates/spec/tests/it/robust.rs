@@ -102,6 +102,13 @@ fn yaml_like() -> impl Strategy<Value = String> {
         "x-mainspring:",
         "native: true",
         "protocol: ",
+        "extends: a\n",
+        "extends: {file: compose.yaml, service: a}\n",
+        "include: [compose.yaml]\n",
+        "include:",
+        "secrets: [s]",
+        "ulimits: {nofile: ",
+        "networks: {n: {aliases: [x]}}",
     ];
     proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..40)
         .prop_map(|words| words.concat())
@@ -164,7 +171,9 @@ proptest! {
 
     #[test]
     fn anything_like_yaml_is_answered(text in yaml_like()) {
-        let files = Memory::default().with("compose.yaml", &text);
+        let files = Memory::default()
+            .with("compose.yaml", &text)
+            .with("/srv/shop/compose.yaml", &text);
         let _ = spec::check::check(&options(), &files);
         if let Ok(loaded) = spec::load(&options(), &files) {
             crate::life::same_after_writing(&loaded.app);
