@@ -134,6 +134,9 @@ pub struct Traffic {
     pub received_bytes_per_second: f64,
     /// Bytes to callers, a second.
     pub sent_bytes_per_second: f64,
+    /// TCP sessions and upgraded connections (WebSocket) that are open now.
+    #[serde(default)]
+    pub sessions_open: u64,
 }
 
 /// One instance.

@@ -10,10 +10,11 @@
 
 use std::task::{Context, Poll};
 
-use crate::buffer::Buffer;
+use crate::buffer::{BUFFER_BYTES, Buffer};
 use crate::conns::Conn;
 use crate::http::{Ending, Field, Framing, HeadScan, Refusal, Request, Response, Version};
 use crate::http::{Method, response_head};
+use crate::metrics::{CallStats, Passed};
 use crate::pump::{Break, Pump, poll_fill_lent};
 use crate::socket::{Peeked, Socket};
 use crate::worker::Worker;
@@ -84,6 +85,7 @@ struct State {
     pipelined: bool,
     /// Bytes that had moved when the deadline was last put off.
     moved: Option<u64>,
+    passed: Passed,
     download: Pump,
     status: u16,
     ending: Ending,
@@ -108,6 +110,7 @@ impl<'a> Exchange<'a> {
             heard: false,
             pipelined: false,
             moved: None,
+            passed: Passed::default(),
             download: Pump::new(Framing::None, false),
             status: 0,
             ending: Ending::Close,
@@ -117,9 +120,14 @@ impl<'a> Exchange<'a> {
         Exchange { worker, conn, client, upstream, request, work, upload, state }
     }
 
-    /// Bytes that went to the client.
-    pub(crate) fn sent(&self) -> u64 {
-        self.state.download.moved
+    /// Counts the bytes that have passed either way since it was last asked to.
+    pub(crate) fn count(&mut self, stats: &CallStats) {
+        self.state.passed.count(stats, self.upload.moved, self.state.download.moved);
+    }
+
+    /// Some bytes have passed and more may, for long: they are to be counted while they do.
+    pub(crate) fn is_long(&self) -> bool {
+        self.is_answered() || self.upload.moved > BUFFER_BYTES as u64
     }
 
     /// The instance has begun to answer, in HTTP.

@@ -139,15 +139,8 @@ impl Client {
         if let Err(refusal) = upload.begin(&mut work.down) {
             return self.refuse(request.method, refusal);
         }
-        let mut served = Served {
-            method: request.method,
-            started,
-            status: 0,
-            received: 0,
-            sent: 0,
-            stats: None,
-            counted: false,
-        };
+        let mut served =
+            Served { method: request.method, started, status: 0, stats: None, counted: false };
         let next = self.forward(work, &request, &mut upload, &mut served).await;
         if served.status != 0 {
             let caller = self.worker.caller(self.peer.ip(), &mut self.caller);
@@ -156,7 +149,6 @@ impl Client {
                 .take()
                 .unwrap_or_else(|| self.listener.service.borrow().stats(caller, &self.worker));
             served.count(&stats, self.worker.shared.config.clock.monotonic());
-            stats.bytes(served.received, served.sent);
         }
         next
     }
@@ -244,11 +236,12 @@ impl Client {
                 }
             };
             let caller = self.worker.caller(self.peer.ip(), &mut self.caller);
-            served.stats = Some(self.stats_of(caller, &target));
+            let stats = self.worker.stats(&target.endpoint, caller);
+            served.stats = Some(Rc::clone(&stats));
             let result =
-                self.exchange(work, request, upload, served, (&target, unknown_route)).await;
+                self.exchange(work, request, upload, &stats, (&target, unknown_route)).await;
             match result {
-                Ok(done) => return self.finish(work, target, done, served).await,
+                Ok(done) => return self.finish(work, target, done, served, &stats).await,
                 Err(Failed::Unanswered) if self.may_try_again(request, upload, repeats) => {
                     repeats += 1;
                     upload.rewind();
@@ -278,13 +271,13 @@ impl Client {
         work: &mut Work,
         request: &Request,
         upload: &mut Pump,
-        served: &mut Served,
+        stats: &metrics::CallStats,
         (target, mut unknown_route): (&Target, Option<Arc<Bound>>),
     ) -> Result<Done, Failed> {
         let streams = (&self.stream, &target.stream);
         let mut exchange =
             Exchange::new(&self.worker, &self.guard.conn, streams, request, work, upload);
-        let result = poll_fn(|cx| {
+        poll_fn(|cx| {
             let polled = exchange.poll(cx);
             // Not only at its end: an answer may last for days.
             if exchange.is_answered()
@@ -292,12 +285,12 @@ impl Client {
             {
                 route.speaks_http.store(true, Ordering::Relaxed);
             }
+            if polled.is_ready() || exchange.is_long() {
+                exchange.count(stats);
+            }
             polled
         })
-        .await;
-        served.sent += exchange.sent();
-        served.received += upload.moved;
-        result
+        .await
     }
 
     /// After a response: what becomes of both connections.
@@ -307,22 +300,17 @@ impl Client {
         mut target: Target,
         done: Done,
         served: &mut Served,
+        stats: &metrics::CallStats,
     ) -> Next {
         served.status = done.status;
         match done.ending {
             Ending::Upgrade => {
                 target.guard.become_session();
-                if let Some(stats) = served.stats.clone() {
-                    served.count(&stats, self.worker.shared.config.clock.monotonic());
-                }
                 self.guard.conn.set_deadline(0);
-                let (down, up) = (std::mem::take(&mut work.down), std::mem::take(&mut work.up));
-                let worker = &self.worker;
-                let moved =
-                    Box::pin(tunnel::run(worker, (&self.stream, &target.stream), (down, up)));
-                let (received, sent, _) = moved.await;
-                served.received += received;
-                served.sent += sent;
+                served.count(stats, self.worker.shared.config.clock.monotonic());
+                let first = (std::mem::take(&mut work.down), std::mem::take(&mut work.up));
+                let streams = (&self.stream, &target.stream);
+                Box::pin(tunnel::run(&self.worker, stats, streams, first)).await;
                 Next::Abort
             }
             ending => {
@@ -413,10 +401,6 @@ impl Client {
     fn service(&self) -> ServiceName {
         self.listener.service.borrow().name.clone()
     }
-
-    fn stats_of(&self, caller: u32, target: &Target) -> Rc<metrics::CallStats> {
-        self.worker.stats(&target.endpoint, caller)
-    }
 }
 
 /// What is counted of a request.
@@ -424,8 +408,6 @@ struct Served {
     method: Method,
     started: Duration,
     status: u16,
-    received: u64,
-    sent: u64,
     stats: Option<Rc<metrics::CallStats>>,
     counted: bool,
 }

@@ -20,7 +20,7 @@ pub const REQUEST_DURATION: Family = Family {
     name: "ms_edge_request_duration_seconds",
     help: "Time from the request head to the end of the response; recorded in microseconds.",
 };
-/// Bytes from clients to instances.
+/// Bytes from clients to instances, counted while they pass.
 pub const RECEIVED_BYTES: Family = Family {
     name: "ms_edge_received_bytes_total",
     help: "Bytes sent on to instances, heads included.",
@@ -31,6 +31,11 @@ pub const SENT_BYTES: Family =
 /// Open client connections.
 pub const CONNECTIONS: Family =
     Family { name: "ms_edge_connections", help: "Open client connections." };
+/// TCP sessions and upgraded connections that are open.
+pub const SESSIONS_OPEN: Family = Family {
+    name: "ms_edge_sessions_open",
+    help: "Open TCP sessions and upgraded connections, by caller, service and instance.",
+};
 /// TCP sessions that ended, by outcome.
 pub const SESSIONS: Family = Family {
     name: "ms_edge_sessions_total",
@@ -63,6 +68,33 @@ pub(crate) struct CallStats {
     instance: String,
     methods: [OnceCell<MethodStats>; Method::COUNT],
     bytes: OnceCell<(Counter, Counter)>,
+    open: OnceCell<Gauge>,
+}
+
+/// A session that is open; counted until it is dropped.
+pub(crate) struct OpenSession(Gauge);
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+/// Bytes of one message or session that are on their way, counted as they pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passed {
+    received: u64,
+    sent: u64,
+}
+
+impl Passed {
+    /// Counts what has passed since it was last told; both are totals.
+    pub(crate) fn count(&mut self, stats: &CallStats, received: u64, sent: u64) {
+        if received > self.received || sent > self.sent {
+            stats.bytes(received.saturating_sub(self.received), sent.saturating_sub(self.sent));
+            *self = Passed { received, sent };
+        }
+    }
 }
 
 struct MethodStats {
@@ -86,6 +118,7 @@ impl CallStats {
             instance,
             methods: [const { OnceCell::new() }; Method::COUNT],
             bytes: OnceCell::new(),
+            open: OnceCell::new(),
         }
     }
 
@@ -123,30 +156,35 @@ impl CallStats {
     /// Counts bytes from the client and to it.
     pub(crate) fn bytes(&self, received: u64, sent: u64) {
         let (from, to) = self.bytes.get_or_init(|| {
-            let labels = || {
-                vec![
-                    ("caller", self.caller.clone()),
-                    ("service", self.service.clone()),
-                    ("instance", self.instance.clone()),
-                ]
-            };
             (
-                self.registry.counter(RECEIVED_BYTES, labels()),
-                self.registry.counter(SENT_BYTES, labels()),
+                self.registry.counter(RECEIVED_BYTES, self.labels()),
+                self.registry.counter(SENT_BYTES, self.labels()),
             )
         });
         from.add(received);
         to.add(sent);
     }
 
-    /// Counts a TCP session that ended.
-    pub(crate) fn session(&self, outcome: net::Outcome) {
-        let labels = vec![
+    fn labels(&self) -> Vec<(&'static str, String)> {
+        vec![
             ("caller", self.caller.clone()),
             ("service", self.service.clone()),
             ("instance", self.instance.clone()),
-            ("outcome", outcome.label().to_owned()),
-        ];
+        ]
+    }
+
+    /// Counts a session or an upgraded connection as open.
+    pub(crate) fn open(&self) -> OpenSession {
+        let gauge =
+            self.open.get_or_init(|| self.registry.gauge(SESSIONS_OPEN, self.labels())).clone();
+        gauge.add(1);
+        OpenSession(gauge)
+    }
+
+    /// Counts a TCP session that ended.
+    pub(crate) fn session(&self, outcome: net::Outcome) {
+        let mut labels = self.labels();
+        labels.push(("outcome", outcome.label().to_owned()));
         self.registry.counter(SESSIONS, labels).add(1);
     }
 }

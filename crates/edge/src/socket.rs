@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -103,10 +103,5 @@ impl Socket {
     pub(crate) fn reset_on_close(&self) {
         // A socket that is gone already needs no reset.
         let _ = socket2::SockRef::from(&*self.0.borrow()).set_linger(Some(Duration::ZERO));
-    }
-
-    /// This side's address.
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.borrow().local_addr()
     }
 }

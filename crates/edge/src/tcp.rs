@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use net::{Outcome, Session};
+use net::Outcome;
 
 use crate::buffer::Buffer;
 use crate::service::{Target, acquire_session};
@@ -34,18 +34,11 @@ pub(crate) async fn run(
     target: Target,
     first: (Buffer, Buffer),
 ) {
-    let local = stream.local_addr().unwrap_or(peer);
-    let mut session = Session::new(peer, local, worker.shared.config.clock.now());
     let caller = worker.caller(peer.ip(), &mut Caller::default());
     let stats = worker.stats(&target.endpoint, caller);
-    let (received, sent, outcome) =
-        Box::pin(tunnel::run(worker, (stream, &target.stream), first)).await;
-    session.received_bytes = received;
-    session.sent_bytes = sent;
-    session.outcome = outcome;
-    stats.bytes(session.received_bytes, session.sent_bytes);
-    stats.session(session.outcome);
-    if session.outcome == Outcome::Broken {
+    let outcome = Box::pin(tunnel::run(worker, &stats, (stream, &target.stream), first)).await;
+    stats.session(outcome);
+    if outcome == Outcome::Broken {
         // What one side did not end in order must not look ended in order to the other.
         stream.reset_on_close();
         target.stream.reset_on_close();

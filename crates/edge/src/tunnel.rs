@@ -9,23 +9,28 @@ use std::task::{Context, Poll};
 use net::Outcome;
 
 use crate::buffer::{Buffer, Buffers};
+use crate::metrics::{CallStats, Passed};
 use crate::pump::{TURN_BYTES_MAX, poll_fill_lent};
 use crate::socket::Socket;
 use crate::worker::Worker;
 
-/// Moves bytes until both sides are done or one breaks: bytes from the first, from the second,
-/// and how it ended. `first` are bytes of each that have been read already.
+/// Moves bytes until both sides are done or one breaks, and counts them as they pass: how it ended.
+/// `first` are bytes of each that have been read already.
 pub(crate) async fn run(
     worker: &Worker,
+    stats: &CallStats,
     (client, upstream): (&Socket, &Socket),
     first: (Buffer, Buffer),
-) -> (u64, u64, Outcome) {
+) -> Outcome {
+    let _open = stats.open();
+    let mut passed = Passed::default();
     let mut there = OneWay::new(first.0);
     let mut back = OneWay::new(first.1);
     let broken = poll_fn(|cx| {
         let buffers = &worker.buffers;
         let there_polled = there.poll(cx, buffers, client, upstream);
         let back_polled = back.poll(cx, buffers, upstream, client);
+        passed.count(stats, there.moved, back.moved);
         match (there_polled, back_polled) {
             (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(true),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(false),
@@ -35,7 +40,7 @@ pub(crate) async fn run(
     .await;
     worker.buffers.put(there.buffer);
     worker.buffers.put(back.buffer);
-    (there.moved, back.moved, if broken { Outcome::Broken } else { Outcome::Finished })
+    if broken { Outcome::Broken } else { Outcome::Finished }
 }
 
 /// One direction.

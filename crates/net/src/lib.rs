@@ -3,8 +3,8 @@
 //! Not here: any protocol, and what a connection is for. TLS and credentials will live here.
 //!
 //! Vocabulary: [`bind_tcp`] and [`bind_unix`] make listeners or say who is in the way,
-//! [`Session`] accounts for one accepted connection, [`ConnectionLimit`] bounds how many there
-//! are, [`drain`] ends them in good order; [`peer_uid`] tells whose process is at the other end.
+//! [`ConnectionLimit`] bounds how many sessions there are, [`Outcome`] names how one ended, [`drain`]
+//! ends them in good order; [`peer_uid`] tells whose process is at the other end.
 
 mod bind;
 mod drain;
@@ -20,4 +20,4 @@ pub use holder::{Holder, holder_of};
 pub use limit::{ConnectionLimit, ConnectionPermit};
 pub use local::local_addresses;
 pub use peer::{own_uid, peer_uid};
-pub use session::{Outcome, Session, SessionId};
+pub use session::Outcome;

@@ -214,6 +214,8 @@ pub(crate) fn traffic(name: &str, second: u64, rate: f64, p50_ms: f64, bad: f64)
         p99_ms: Some(p50_ms * slow * (4.0 + 2.0 * noise(second / 3) + bad * 60.0)),
         received_bytes_per_second: rate * 410.0,
         sent_bytes_per_second: rate * 5200.0,
+        // Its players.
+        sessions_open: if name == "arena" || name.starts_with("arena.") { 12 } else { 0 },
     }
 }
 

@@ -64,9 +64,13 @@ function Node({ service, at }) {
     <g transform="translate(14 17)"><${Shape} state=${health} svg /></g>
     <text class="node-name" x="33" y="27">${name.length > 17 ? `${name.slice(0, 16)}…` : name}</text>
     <text class="node-sub" x="14" y="46">${health}</text>
-    <text class="node-sub num" x=${NODE.width - 14} y="46" text-anchor="end">${healthy}/${desired} · ${rate(traffic.requests_per_second)}/s</text>
+    <text class="node-sub num" x=${NODE.width - 14} y="46" text-anchor="end">${healthy}/${desired} · ${pace(traffic)}</text>
   </a>`;
 }
+
+/** What a service does, in a word: requests a second, else how many sessions are open. */
+const pace = ({ requests_per_second: perSecond, sessions_open: open }) =>
+  perSecond === 0 && open > 0 ? `${rate(open)} open` : `${rate(perSecond)}/s`;
 
 const Outside = ({ at }) => html`<g class="outside" transform="translate(${at.x} ${at.y})">
   <rect x=${-OUTSIDE_WIDTH / 2} y="-17" width=${OUTSIDE_WIDTH} height="34" rx="17" />
@@ -95,7 +99,7 @@ function corners({ from, to }, at, way, port) {
 
 function Edge({ edge, at, way, port, busiest }) {
   const points = corners(edge, at, way, port);
-  const { requests_per_second: perSecond, success } = edge.traffic;
+  const { requests_per_second: perSecond, sessions_open: open, success } = edge.traffic;
   let path = `M${points[0].x} ${points[0].y}`;
   points.slice(1).forEach((point, index) => {
     const before = points[index];
@@ -109,21 +113,21 @@ function Edge({ edge, at, way, port, busiest }) {
     }
   });
   const width = perSecond > 0 ? 1.25 + 4.5 * Math.sqrt(perSecond / busiest) : 1;
-  return html`<path class="edge ${edgeTone(success)} ${perSecond > 0 ? "" : "still"}" d=${path}
+  return html`<path class="edge ${edgeTone(success)} ${perSecond > 0 || open > 0 ? "" : "still"}" d=${path}
     stroke-width=${width.toFixed(2)} />`;
 }
 
 /** The label lies on the end of its edge, above it; the lowest of several lies below its own. */
 function Label({ edge, at, port }) {
-  const { success, p99_ms: p99, requests_per_second: perSecond } = edge.traffic;
+  const { success, p99_ms: p99, requests_per_second: perSecond, sessions_open: open } = edge.traffic;
   const end = at.get(edge.to);
-  if (perSecond === 0 || end.x <= at.get(edge.from).x) return null;
+  if ((perSecond === 0 && open === 0) || end.x <= at.get(edge.from).x) return null;
   const below = port.of > 1 && port.index === port.of - 1;
   const x = end.x - NODE.width / 2 - 6;
   const y = end.y + port.down + (below ? 13 : -6);
   const share = success !== null && success < 0.9995 ? percent(success) : "";
-  const slow = success === 0 ? "" : millis(p99);
-  const text = [share, slow].filter(Boolean).join(" · ");
+  const slow = success === 0 || p99 === null ? "" : millis(p99);
+  const text = [share, slow, open > 0 ? `${rate(open)} open` : ""].filter(Boolean).join(" · ");
   return html`<text class="edge-label ${edgeTone(success)}" x=${x} y=${y} text-anchor="end">${text}</text>`;
 }
 

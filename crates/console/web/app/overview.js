@@ -78,6 +78,7 @@ const COLUMNS = [
   ["instances", "Instances", "wide", (s) => -s.healthy],
   ["rps", "Req/s", "num", (s) => -s.traffic.requests_per_second],
   ["success", "Success", "num", (s) => s.traffic.success ?? 2],
+  ["open", "Open", "num mid", (s) => -s.traffic.sessions_open],
   ["p50", "p50", "num mid", (s) => -(s.traffic.p50_ms ?? -1)],
   ["p99", "p99", "num mid", (s) => -(s.traffic.p99_ms ?? -1)],
   ["cpu", "CPU cores", "num wide", (s) => -s.cpu_cores],
@@ -113,6 +114,7 @@ function Row({ service: s }) {
     <td class="wide"><span class="instances"><span class="num">${s.healthy}/${s.desired}</span><${Blocks} instances=${s.instances} desired=${s.desired} /></span></td>
     <td class="num">${rate(traffic.requests_per_second)}</td>
     <td class="num ${bad ? "bad-figure" : ""}">${percent(traffic.success)}</td>
+    <td class="num mid">${rate(traffic.sessions_open)}</td>
     <td class="num mid">${millis(traffic.p50_ms)}</td>
     <td class="num mid">${millis(traffic.p99_ms)}</td>
     <td class="num wide">${cores(s.cpu_cores)}</td>
@@ -123,12 +125,12 @@ function Row({ service: s }) {
 /** The map's twin, for who reads rather than looks. */
 const Calls = ({ calls }) => calls.length > 0 && html`<details class="card fold"><summary>Calls as a table</summary>
   <table class="table"><thead><tr><th scope="col">Caller</th><th scope="col">Called</th><th scope="col" class="num">Req/s</th>
-    <th scope="col" class="num">Success</th><th scope="col" class="num mid">p99</th></tr></thead>
+    <th scope="col" class="num">Success</th><th scope="col" class="num mid">Open</th><th scope="col" class="num mid">p99</th></tr></thead>
   <tbody>${calls.map((call) => html`<tr key=${`${call.caller}>${call.service}`}>
     <td>${call.caller ? html`<a href=${serviceHref(call.caller)}>${call.caller}</a>` : html`<span class="quiet">clients</span>`}</td>
     <td><a href=${serviceHref(call.service)}>${call.service}</a></td>
     <td class="num">${rate(call.traffic.requests_per_second)}</td><td class="num">${percent(call.traffic.success)}</td>
-    <td class="num mid">${millis(call.traffic.p99_ms)}</td></tr>`)}</tbody></table></details>`;
+    <td class="num mid">${rate(call.traffic.sessions_open)}</td><td class="num mid">${millis(call.traffic.p99_ms)}</td></tr>`)}</tbody></table></details>`;
 
 /** The engine itself; what its isolation lacks stands in the open. */
 function Engine({ status }) {

@@ -82,6 +82,7 @@ function Figures({ service }) {
   return html`<dl class="figures">
     <${Figure} name="Requests" value=${`${rate(traffic.requests_per_second)}/s`} />
     <${Figure} name="Success" value=${percent(traffic.success)} state=${bad ? "failed" : ""} />
+    <${Figure} name="Open" value=${rate(traffic.sessions_open)} hint="TCP sessions and WebSocket connections" />
     <${Figure} name="p50" value=${millis(traffic.p50_ms)} />
     <${Figure} name="p99" value=${millis(traffic.p99_ms)} />
     <${Figure} name="CPU cores" value=${cores(service.cpu_cores)} />

@@ -3,6 +3,7 @@
 
 mod balance;
 mod bodies;
+mod counts;
 mod detect;
 mod drain;
 mod forward;

@@ -45,6 +45,7 @@ fn traffic() -> Traffic {
         p99_ms: Some(14.0),
         received_bytes_per_second: 1000.0,
         sent_bytes_per_second: 2000.0,
+        sessions_open: 0,
     }
 }
 

@@ -95,7 +95,19 @@ fn traffic(history: &History, by: &[&str]) -> ByGroup {
     for row in window(history, families::SENT_BYTES.name, by, &[]) {
         all.entry(row.group).or_default().sent_bytes_per_second = row.per_second;
     }
+    for row in window(history, families::SESSIONS_OPEN.name, by, &[]) {
+        all.entry(row.group).or_default().sessions_open = count(row.total);
+    }
     all
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a whole number, at least 0 and far below 2^53"
+)]
+fn count(gauge: f64) -> u64 {
+    gauge.max(0.0) as u64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^53 microseconds")]

@@ -70,8 +70,8 @@ pub(super) fn overview(shared: &Shared) -> Overview {
 
 fn call(group: &[String], traffic: Traffic) -> Option<CallView> {
     let [caller, service] = group else { return None };
-    let quiet = traffic.requests_per_second == 0.0 && traffic.sent_bytes_per_second == 0.0;
-    if quiet {
+    let bytes = traffic.received_bytes_per_second + traffic.sent_bytes_per_second;
+    if traffic.requests_per_second + bytes == 0.0 && traffic.sessions_open == 0 {
         return None;
     }
     Some(CallView { caller: caller.parse().ok(), service: service.parse().ok()?, traffic })
