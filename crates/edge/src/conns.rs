@@ -22,6 +22,8 @@ pub(crate) struct Conn {
     /// Tick at which it expires; 0 for never.
     deadline: Cell<u64>,
     expired: Cell<bool>,
+    /// Tick at which it is to be woken; 0 for never.
+    look_again: Cell<u64>,
     /// It is to end as soon as it has nothing under way.
     leaving: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -32,6 +34,11 @@ impl Conn {
     pub(crate) fn set_deadline(&self, tick: u64) {
         self.deadline.set(tick);
         self.expired.set(false);
+    }
+
+    /// Wakes it at this tick; it has been polled with `watch` or `poll_expired`, or will be.
+    pub(crate) fn look_again_at(&self, tick: u64) {
+        self.look_again.set(tick);
     }
 
     /// The connection is to end when it has nothing under way.
@@ -120,6 +127,10 @@ impl Conns {
         for (_, conn) in self.slots.borrow().iter().flatten() {
             let deadline = conn.deadline.get();
             if deadline != 0 && deadline <= tick && !conn.expired.replace(true) {
+                conn.wake();
+            }
+            if (1..=tick).contains(&conn.look_again.get()) {
+                conn.look_again.set(0);
                 conn.wake();
             }
         }

@@ -4,11 +4,14 @@
 //! a response: its head is awaited, an interim head is passed on (and the next awaited), the final
 //! head and body are passed on.
 //!
-//! A client that ends its connection, or its half of it, before it has its answer has hung up: the
-//! instance's connection is closed at once, so that work for nobody can stop. A next request that
-//! was sent early hides such an end; then the answer goes out to nobody.
+//! A client that ends its half after a whole request gets its answer. One that has hung up does not
+//! wait for it: the instance's connection is closed, so that work for nobody can stop. The two look
+//! alike until `net::far_end` has told them apart, which it can for clients on this host; of others
+//! it is assumed that they wait. A next request that was sent early hides such an end.
 
 use std::task::{Context, Poll};
+
+use net::FarEnd;
 
 use crate::buffer::{BUFFER_BYTES, Buffer};
 use crate::conns::Conn;
@@ -83,6 +86,8 @@ struct State {
     heard: bool,
     /// The client has sent a next request already.
     pipelined: bool,
+    /// The client sends no more; from this tick on it is asked after.
+    ended: Option<u64>,
     /// Bytes that had moved when the deadline was last put off.
     moved: Option<u64>,
     passed: Passed,
@@ -109,6 +114,7 @@ impl<'a> Exchange<'a> {
             scan: HeadScan::default(),
             heard: false,
             pipelined: false,
+            ended: None,
             moved: None,
             passed: Passed::default(),
             download: Pump::new(Framing::None, false),
@@ -159,14 +165,30 @@ impl<'a> Exchange<'a> {
         if self.state.uploading || self.state.pipelined {
             return Poll::Pending;
         }
+        if let Some(tick) = self.state.ended {
+            return if tick <= self.worker.now() { self.poll_abandoned() } else { Poll::Pending };
+        }
         match self.client.poll_peek(cx) {
-            Poll::Ready(Peeked::End) => Poll::Ready(()),
+            Poll::Ready(Peeked::Broken) => Poll::Ready(()),
+            Poll::Ready(Peeked::End) => self.poll_abandoned(),
             Poll::Ready(Peeked::Bytes) => {
                 self.state.pipelined = true;
                 Poll::Pending
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Whether a client that sends no more is gone; it is asked after at every tick.
+    fn poll_abandoned(&mut self) -> Poll<()> {
+        let again = match self.client.far_end() {
+            FarEnd::Abandoned => return Poll::Ready(()),
+            FarEnd::Held => self.worker.now() + 1,
+            FarEnd::Unknown => u64::MAX,
+        };
+        self.state.ended = Some(again);
+        self.conn.look_again_at(again);
+        Poll::Pending
     }
 
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<Result<Done, Failed>> {

@@ -258,7 +258,7 @@ impl Client {
         tokio::select! {
             biased;
             target = connect_or_hold(&self.worker, &self.listener, chosen) => Some(target),
-            () = self.stream.ended() => None,
+            () = self.stream.gone() => None,
         }
     }
 

@@ -11,16 +11,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use net::FarEnd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::conns::TICK;
 
 /// What there is to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peeked {
     /// Bytes.
     Bytes,
-    /// The end, in order or by an error.
+    /// The end, in order: the other side writes no more, but may read.
     End,
+    /// The connection is broken.
+    Broken,
 }
 
 /// A connected socket of one thread.
@@ -76,16 +81,41 @@ impl Socket {
     pub(crate) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<Peeked> {
         let mut byte = [std::mem::MaybeUninit::uninit()];
         let peeked = self.0.borrow().poll_peek(cx, &mut ReadBuf::uninit(&mut byte));
-        peeked.map(|peeked| if matches!(peeked, Ok(1..)) { Peeked::Bytes } else { Peeked::End })
+        peeked.map(|peeked| match peeked {
+            Ok(1..) => Peeked::Bytes,
+            Ok(0) => Peeked::End,
+            Err(_) => Peeked::Broken,
+        })
     }
 
-    /// Waits until the other side has ended. Bytes that nobody reads hide an end behind them.
-    pub(crate) async fn ended(&self) {
+    /// Waits until nobody is there to read an answer. Bytes that are not read hide an end behind
+    /// them.
+    pub(crate) async fn gone(&self) {
         let ended = |cx: &mut Context<'_>| match self.poll_peek(cx) {
-            Poll::Ready(Peeked::End) => Poll::Ready(()),
             Poll::Ready(Peeked::Bytes) | Poll::Pending => Poll::Pending,
+            Poll::Ready(end) => Poll::Ready(end),
         };
-        poll_fn(ended).await;
+        let mut is_gone = poll_fn(ended).await == Peeked::Broken;
+        while !is_gone {
+            is_gone = match self.far_end() {
+                FarEnd::Abandoned => true,
+                FarEnd::Held => false,
+                FarEnd::Unknown => std::future::pending().await,
+            };
+            if !is_gone {
+                tokio::time::sleep(TICK).await;
+            }
+        }
+    }
+
+    /// Whether a client that has ended its half is still there.
+    pub(crate) fn far_end(&self) -> FarEnd {
+        let stream = self.0.borrow();
+        match (stream.local_addr(), stream.peer_addr()) {
+            (Ok(ours), Ok(peer)) => net::far_end(ours, peer),
+            // Only a broken connection has no peer.
+            _ => FarEnd::Abandoned,
+        }
     }
 
     /// Nothing has arrived on an idle connection: no end of it, and no bytes that nobody asked

@@ -4,10 +4,12 @@
 //!
 //! Vocabulary: [`bind_tcp`] and [`bind_unix`] make listeners or say who is in the way,
 //! [`ConnectionLimit`] bounds how many sessions there are, [`Outcome`] names how one ended, [`drain`]
-//! ends them in good order; [`peer_uid`] tells whose process is at the other end.
+//! ends them in good order; [`peer_uid`] tells whose process is at the other end,
+//! [`far_end`] whether any is.
 
 mod bind;
 mod drain;
+mod far_end;
 mod holder;
 mod limit;
 mod local;
@@ -16,6 +18,7 @@ mod session;
 
 pub use bind::{BindError, TcpBind, bind_tcp, bind_unix};
 pub use drain::{Drain, DrainTrigger, drain};
+pub use far_end::{FarEnd, far_end};
 pub use holder::{Holder, holder_of};
 pub use limit::{ConnectionLimit, ConnectionPermit};
 pub use local::local_addresses;

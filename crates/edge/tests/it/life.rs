@@ -218,6 +218,63 @@ fn a_client_that_hangs_up_ends_what_was_asked_for_it() {
 }
 
 #[test]
+fn a_client_that_says_no_more_gets_its_whole_answer() {
+    let long = "x".repeat(2 << 20);
+    let answer = ok(&long);
+    let backend = Backend::raw(move |mut instance, _| {
+        instance.message(false).unwrap();
+        // Longer than it takes to ask after the client twice.
+        std::thread::sleep(Duration::from_millis(600));
+        instance.send(&answer);
+    });
+    for protocol in [Protocol::Http, Protocol::Detect] {
+        let options = Options { protocol, ..Options::default() };
+        let rig = Rig::with(options, vec![ready(1, backend.addr)]);
+        let mut client = rig.client();
+        client.send(get("/"));
+        client.end();
+        assert!(body(&client.response("GET")) == long);
+        assert!(client.is_over());
+        rig.wait_count("ms_edge_requests_total", &[("code_class", "2xx")], 1);
+    }
+}
+
+#[test]
+fn a_client_that_says_no_more_keeps_its_place_in_the_queue_until_it_is_gone() {
+    let rig = Rig::new(vec![]);
+    let (mut waits, mut leaves) = (rig.client(), rig.client());
+    for client in [&mut waits, &mut leaves] {
+        client.send(get("/"));
+        client.end();
+    }
+    rig.wait_count("ms_edge_held", &[], 2);
+    drop(leaves);
+    rig.wait_count("ms_edge_held", &[], 1);
+    rig.wait_count("ms_edge_requests_total", &[("code_class", "4xx")], 1);
+    rig.endpoints(vec![ready(1, Backend::named("a").addr)]);
+    assert_eq!(body(&waits.response("GET")), "a");
+}
+
+#[test]
+fn a_client_that_says_no_more_and_then_hangs_up_is_not_waited_for() {
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let backend = Backend::raw(move |mut instance, _| {
+        instance.message(false).unwrap();
+        tell.send("asked").unwrap();
+        assert_eq!(instance.rest(), "");
+        tell.send("let go").unwrap();
+    });
+    let rig = Rig::new(vec![ready(1, backend.addr)]);
+    let mut client = rig.client();
+    client.send(get("/"));
+    client.end();
+    assert_eq!(told.recv(), Ok("asked"));
+    assert!(told.recv_timeout(Duration::from_millis(600)).is_err(), "the client is still there");
+    drop(client);
+    assert_eq!(told.recv(), Ok("let go"));
+}
+
+#[test]
 fn a_request_that_is_sent_early_is_not_taken_for_a_hang_up() {
     let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
     let held = std::sync::Mutex::new(held);

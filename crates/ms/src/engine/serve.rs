@@ -87,7 +87,8 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
 
     let result = carrier.run(asked).await;
 
-    // Answers that are on their way are finished before the process ends.
+    // Answers that are on their way are finished before the process ends. Sessions are not waited
+    // for: when the app went down they ended with their instances, which had their grace period.
     let _ = shutdown.send(true);
     console.join_next().await;
     edge.drain(std::time::Duration::from_secs(1)).await;
