@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use base::InstanceId;
 
-const FIRST: Duration = Duration::from_millis(100);
+/// The shortest wait.
+pub(crate) const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// A run that was healthy this long clears the count of failures.

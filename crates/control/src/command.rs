@@ -36,7 +36,7 @@ pub fn check(state: &State, command: &Command) -> Result<(), Problem> {
             services.iter().try_for_each(|name| known(state, name).map(|_| ()))
         }
         Command::Scale { service, replicas } => {
-            known(state, service)?;
+            scalable(&*known(state, service)?)?;
             fits(*replicas, service)?;
             let others = state.services.values().filter(|s| s.name != *service);
             room(state, others.map(|s| s.desired_replicas).sum::<u32>() + replicas)
@@ -81,6 +81,15 @@ fn known(state: &State, name: &ServiceName) -> Result<Arc<ServiceRecord>, Proble
         Problem::new("not-found", format!("there is no service `{name}`"))
             .with_next("ms ps shows the services that there are")
     })
+}
+
+fn scalable(service: &ServiceRecord) -> Result<(), Problem> {
+    if !service.definition.global {
+        return Ok(());
+    }
+    Err(Problem::new("conflict", format!("`{}` cannot be scaled", service.name))
+        .with_cause("it is `mode: global`: one instance runs on every node")
+        .with_next("remove `mode: global` from the file, then ms up"))
 }
 
 fn fits(replicas: u32, name: &ServiceName) -> Result<(), Problem> {
@@ -265,7 +274,7 @@ fn renew(work: &mut Work, definition: &spec::Service, prepared: &Value, recreate
     // A file in which only lines moved is the same file.
     if in_place.is_some() || spec::diff(&service.definition, definition).is_some() {
         work.service(name, |s| {
-            if s.definition.replicas != definition.replicas {
+            if s.definition.replicas != definition.replicas || definition.global {
                 s.desired_replicas = definition.replicas;
             }
             s.definition = definition.clone();
@@ -318,7 +327,7 @@ fn resume(work: &mut Work, name: &ServiceName) {
         work.state.instances_of(name).filter(|r| r.failed_rollout).map(|r| r.id.clone()).collect();
     for id in failed {
         work.instance(&id, |r| {
-            (r.restarts, r.failed_rollout) = (0, false);
+            (r.restarts, r.counted, r.failed_rollout) = (0, 0, false);
             r.launched_at = r.launched_at.map(|_| now);
         });
     }
@@ -340,7 +349,7 @@ fn revive(work: &mut Work, name: &ServiceName, completed_too: bool) {
         work.instance(&id, |r| {
             supervise::next_attempt(r);
             r.why = "starts again on request".to_owned();
-            (r.restarts, r.failures, r.failed_rollout) = (0, 0, false);
+            (r.restarts, r.counted, r.failures, r.failed_rollout) = (0, 0, 0, false);
         });
     }
 }

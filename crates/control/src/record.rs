@@ -278,6 +278,10 @@ pub struct InstanceRecord {
     /// Restarts since the record was made.
     #[serde(default)]
     pub restarts: u32,
+    /// Restarts that count towards the most that `restart` allows: all of them, or those since an
+    /// attempt that lasted for its `window`.
+    #[serde(default)]
+    pub counted: u32,
     /// Failures in a row, for the back-off.
     #[serde(default)]
     pub failures: u32,

@@ -56,8 +56,13 @@ impl View {
         Some(View { service, release, desired, new, old, leaving: leaving.len() })
     }
 
+    /// How it goes: as an update, or as a rollback where the file says that this is another thing.
     fn update(&self) -> &UpdateConfig {
-        &self.service.definition.update
+        let definition = &self.service.definition;
+        match (self.service.rollout.as_ref().map(|r| r.kind), &definition.rollback) {
+            (Some(RolloutKind::Rollback | RolloutKind::Return), Some(rollback)) => rollback,
+            _ => &definition.update,
+        }
     }
 
     /// Some release serves that a failure can fall back on.
@@ -452,6 +457,7 @@ fn fresh(
         started_at: None,
         healthy_at: None,
         restarts: 0,
+        counted: 0,
         failures: 0,
         failed_rollout: false,
         backoff_until: None,

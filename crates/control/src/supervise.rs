@@ -51,11 +51,17 @@ fn by_policy(work: &mut Work, record: &InstanceRecord, exit: &Exit) {
     let service = work.state.services.get(record.service());
     let wanted = service.is_some_and(|s| s.intent == Intent::Run);
     let policy = policy(work, record);
+    let pace = service.map(|s| s.definition.restart_pace.clone()).unwrap_or_default();
+    let lasted = record.launched_at.map(|at| work.now.steady.since(at)).unwrap_or_default();
+    if pace.window.is_some_and(|window| lasted >= window) {
+        work.instance(id, |r| r.counted = 0);
+    }
+    let counted = work.state.instances.get(id).map_or(record.counted, |r| r.counted);
     let restarts = match policy {
         Restart::No => false,
         Restart::Always | Restart::UnlessStopped => true,
         Restart::OnFailure { max_retries } => {
-            !exit.is_success() && max_retries.is_none_or(|max| record.restarts < max)
+            !exit.is_success() && max_retries.is_none_or(|max| counted < max)
         }
     };
     let how = why::ended(exit);
@@ -89,7 +95,7 @@ fn by_policy(work: &mut Work, record: &InstanceRecord, exit: &Exit) {
     work.tell(level, kind, id, format!("{id} {how}{after}{}", why::lines(exit)));
 }
 
-/// The next attempt in the same slot, after its back-off.
+/// The next attempt in the same slot, after its back-off, or after what the file says.
 fn again(work: &mut Work, record: &InstanceRecord, exit: &Exit, how: &str) {
     let now = work.now.steady;
     let healthy_for = record.healthy_at.map(|at| now.since(at)).unwrap_or_default();
@@ -98,13 +104,20 @@ fn again(work: &mut Work, record: &InstanceRecord, exit: &Exit, how: &str) {
         None => backoff::HEALTHY_RUN,
     };
     let failures = if healthy_for >= clears { 1 } else { record.failures.saturating_add(1) };
-    let wait = backoff::wait(work.state.seed, &record.id, record.attempt, failures);
+    let service = work.state.services.get(record.service());
+    let delay = service.and_then(|s| s.definition.restart_pace.delay);
+    let wait = match delay {
+        Some(delay) => delay.max(backoff::FIRST),
+        None => backoff::wait(work.state.seed, &record.id, record.attempt, failures),
+    };
     work.instance(&record.id, |r| {
         r.restarts = r.restarts.saturating_add(1);
+        r.counted = r.counted.saturating_add(1);
         r.failures = failures;
         r.last_exit = Some(exit.clone());
         r.why = match failures {
-            1 => format!("{how}; starts again"),
+            1 if delay.is_none() => format!("{how}; starts again"),
+            1 => format!("{how}; starts again after {}", base::units::show_duration(wait)),
             n => format!(
                 "{how}, the {} failure in a row; starts again after {}",
                 why::ordinal(n),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use control::{Command, Event, Exit, Health, Intent, ReleaseState, ReportedState};
-use spec::model::{FailureAction, Restart, UpdateOrder};
+use spec::model::{FailureAction, Restart, UpdateConfig, UpdateOrder};
 
 use crate::rig::Rig;
 use crate::support::{id, name, service, up, version};
@@ -462,6 +462,62 @@ fn retries_end_with_a_reason_and_up_tries_again() {
     assert!(rig.events.last().unwrap().starts_with("service-failed"), "{:?}", rig.events);
     assert_eq!(rig.up([file]), ["start job.1#4 r1"]);
     assert_eq!(rig.state.instances[&id("job.1")].attempt, 4);
+}
+
+#[test]
+fn a_pace_that_the_file_says_is_kept() {
+    let mut file = service("job", 1);
+    file.restart = Restart::OnFailure { max_retries: Some(2) };
+    file.restart_pace.delay = Some(5 * SECOND);
+    file.restart_pace.window = Some(60 * SECOND);
+    let mut rig = Rig::new();
+    rig.up([file]);
+    let crash_after = |rig: &mut Rig, lasted: u32| {
+        rig.wait(lasted * SECOND);
+        rig.exit("job.1", 3);
+        let wait = rig.wake.map(|at| at.since(rig.now));
+        rig.wait(5 * SECOND);
+        rig.hand(&Event::Tick);
+        wait
+    };
+    // One that lasted for the window is a success, and the count begins anew.
+    for lasted in [1, 60, 59, 75, 2] {
+        assert_eq!(crash_after(&mut rig, lasted), Some(5 * SECOND), "{lasted}");
+    }
+    assert_eq!(crash_after(&mut rig, 3), None);
+    assert_eq!(rig.word("job"), Health::Failed);
+    assert_eq!(rig.state.instances[&id("job.1")].restarts, 5);
+}
+
+#[test]
+fn a_rollback_goes_as_rollback_config_says() {
+    let mut file = service("web", 2);
+    let quick = UpdateConfig { parallelism: 0, monitor: Duration::ZERO, ..file.update.clone() };
+    file.rollback = Some(UpdateConfig { failure_action: FailureAction::Pause, ..quick });
+    let mut rig = Rig::new();
+    rig.up([file.clone()]);
+    rig.up([version(file.clone(), "b")]);
+    rig.eager = false;
+    let said = rig.ask(Command::Rollback { service: name("web"), release: None });
+    assert_eq!(said.len(), 2, "both at once: {said:?}");
+    let first = said[0].split(['#', ' ']).nth(1).unwrap().to_owned();
+    rig.exit(&first, 1);
+    rig.settle();
+    assert!(rig.health("web").1.contains("is paused"), "{:?}", rig.health("web"));
+}
+
+#[test]
+fn a_global_service_has_one_instance_here() {
+    let mut file = service("web", 1);
+    file.global = true;
+    let mut rig = Rig::new();
+    rig.up([service("web", 1)]);
+    rig.ask(Command::Scale { service: name("web"), replicas: 3 });
+    rig.settle();
+    rig.up([file]);
+    assert_eq!(rig.state.services[&name("web")].desired_replicas, 1);
+    let scale = Command::Scale { service: name("web"), replicas: 2 };
+    assert!(rig.refuse(&scale).contains("one instance runs on every node"));
 }
 
 #[test]

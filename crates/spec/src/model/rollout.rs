@@ -117,8 +117,8 @@ pub struct RestartPace {
     /// Wait before each attempt; `None` backs off by itself.
     #[serde(with = "crate::duration::option")]
     pub delay: Option<Duration>,
-    /// How long an attempt must last to be counted as a success; one that does not is not counted
-    /// towards the most attempts.
+    /// How long an attempt must last to be a success: such attempts, and those before them, are not
+    /// counted towards the most attempts.
     #[serde(with = "crate::duration::option")]
     pub window: Option<Duration>,
 }
