@@ -1,19 +1,21 @@
 //! Seeded simulation: commands, crashes of programs, of the engine and of the machine at random
-//! moments, with invariants checked at every step, and peace at the end.
+//! moments, with invariants checked at every step, and peace at the end. And one deploy with a
+//! crash at each of its moments in turn.
 //!
-//! `MS_SIM_SEEDS=5000` runs more seeds (from `MS_SIM_FIRST`), `MS_SIM_SEED=17` runs one and prints
-//! its trace.
+//! As many seeds are run as 20 s have room for. `MS_SIM_SEEDS=1000` runs so many however long it
+//! takes (from `MS_SIM_FIRST`; best with `--release`), `MS_SIM_SEED=17` runs one and prints its
+//! trace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{SteadyNanos, UnixNanos};
+use base::{Clock, SteadyNanos, UnixNanos};
 use control::{
     Action, Command, Event, Health, InstanceRecord, Intent, Phase, RecordKey, ReportedState, State,
     advance, check, view,
 };
-use spec::model::{Condition, FailureAction, Restart, UpdateOrder};
+use spec::model::{Condition, FailureAction, Restart, UpdateConfig, UpdateOrder};
 
 use crate::support::{Chance, depends, name, pool, service, up, version};
 use crate::world::{Temper, World};
@@ -27,9 +29,14 @@ struct Simulation {
     file: BTreeMap<&'static str, spec::Service>,
     crashes: bool,
     crashed: u32,
+    /// The engine crashes once so many moments from now.
+    crash_in: Option<u32>,
     /// Somebody sets the wall clock now and then, as this says.
     clock_steps: Option<Chance>,
 }
+
+/// Time for seeds when no number of them is asked for.
+const BUDGET: Duration = Duration::from_secs(20);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -56,6 +63,7 @@ impl Simulation {
             file,
             crashes: true,
             crashed: 0,
+            crash_in: None,
             clock_steps: clock_steps.then_some(Chance(seed ^ 0xc10c)),
         }
     }
@@ -72,13 +80,13 @@ impl Simulation {
         self.check_settled(event, &next);
         // A crash before the commit loses the step, one after it some of its effects.
         let lost = self.crashes && self.chance.one_in(60);
-        if lost && self.chance.one_in(3) {
+        if (lost && self.chance.one_in(3)) || self.crash_is_due() {
             return self.crash();
         }
         self.state = next;
         self.world.wake = None;
         for action in &actions {
-            if lost && self.chance.one_in(3) {
+            if (lost && self.chance.one_in(3)) || self.crash_is_due() {
                 return self.crash();
             }
             self.check_effect(action);
@@ -93,12 +101,20 @@ impl Simulation {
         }
     }
 
+    fn crash_is_due(&mut self) -> bool {
+        let left = self.crash_in.as_mut();
+        left.is_some_and(|left| {
+            *left = left.wrapping_sub(1);
+            *left == u32::MAX
+        })
+    }
+
     fn crash(&mut self) {
         self.crashed += 1;
         self.trace.push("  the engine crashes".to_owned());
         self.world.crash();
         self.state = reloaded(&self.state);
-        if self.chance.one_in(10) {
+        if self.crashes && self.chance.one_in(10) {
             self.trace.push("  the machine restarts".to_owned());
             self.world.lose_processes();
             self.world.now = SteadyNanos(self.chance.below(1_000_000_000_000));
@@ -311,6 +327,56 @@ impl Simulation {
         panic!("it never comes to rest");
     }
 
+    /// Brings up a database and what needs it, and then another version of both, with one crash of
+    /// the engine so many moments after that. True when the crash came before the end.
+    fn deploy(&mut self, crash_in: u32) -> bool {
+        (self.crashes, self.clock_steps) = (false, None);
+        let file = |of: &str| {
+            let mut web = version(service("web", 2), of);
+            web.update.monitor = Duration::from_secs(3);
+            depends(&mut web, "db", Condition::ServiceHealthy);
+            up([web, version(service("db", 1), of)])
+        };
+        self.observe();
+        self.handle(&Event::Command(file("a")));
+        self.peace();
+        self.crash_in = Some(crash_in);
+        self.handle(&Event::Command(file("b")));
+        for _ in 0..200 {
+            let by = self.chance.millis(1, 800);
+            self.world.pass(by, Temper::CALM, &mut self.chance);
+            self.observe();
+            self.check_served();
+        }
+        self.crash_in = None;
+        // A crash before the answer: whoever asked asks again.
+        self.handle(&Event::Command(file("b")));
+        self.peace();
+        self.check_converged();
+        for (named, service) in &self.state.services {
+            assert_eq!(service.release, Some(2), "{named}: {service:?}");
+            assert_eq!(service.last_release, 2, "{named}: the same file is the same release");
+        }
+        let lives = self.world.starts.clone();
+        let twice = lives.iter().find(|(_, starts)| **starts > 1);
+        assert_eq!(twice, None, "an attempt was started twice");
+        self.crashed > 0
+    }
+
+    /// Whenever an edge is there, each service has as many as are wanted to send requests to.
+    fn check_served(&self) {
+        let Some(plan) = &self.world.applied else { return };
+        for (named, service) in &plan.services {
+            let serves = |e: &&control::Endpoint| {
+                let process = self.world.processes.get(&e.instance);
+                e.ready && process.is_some_and(|p| p.state == ReportedState::Healthy)
+            };
+            let ready = service.endpoints.iter().filter(serves).count();
+            let wanted = self.state.services[named].desired_replicas as usize;
+            assert!(ready >= wanted, "{named} has {ready} of {wanted}: {plan:?}");
+        }
+    }
+
     fn check_converged(&self) {
         for service in view::services(&self.state) {
             let named = &service.name;
@@ -362,6 +428,14 @@ fn definition(named: &'static str, chance: &mut Chance) -> spec::Service {
     ]);
     if chance.one_in(4) {
         made.update.order = UpdateOrder::StopFirst;
+    }
+    if chance.one_in(3) {
+        let rollback = UpdateConfig { failure_action: FailureAction::Pause, ..made.update.clone() };
+        made.rollback = Some(UpdateConfig { parallelism: 0, ..rollback });
+    }
+    if chance.one_in(4) {
+        made.restart_pace.delay = Some(Duration::from_secs(chance.below(6)));
+        made.restart_pace.window = Some(Duration::from_secs(chance.below(20)));
     }
     match named {
         "job" => {
@@ -446,12 +520,38 @@ fn keeps_its_promises_through_trouble() {
         eprintln!("{}", run(seed, true).trace.join("\n"));
         return;
     }
-    let mut crashed = 0;
+    let clock = base::SystemClock;
+    let begun = clock.monotonic();
+    let wanted = number("MS_SIM_SEEDS");
     let first = number("MS_SIM_FIRST").unwrap_or(0);
-    for seed in first..first + number("MS_SIM_SEEDS").unwrap_or(200) {
-        crashed += run(seed, false).crashed;
+    let (mut runs, mut crashed) = (0, 0);
+    while wanted.map_or(clock.monotonic() - begun < BUDGET, |wanted| runs < wanted) {
+        crashed += u64::from(run(first + runs, false).crashed);
+        runs += 1;
     }
-    assert!(crashed > 100, "the simulation hardly crashes the engine: {crashed}");
+    assert!(crashed > runs, "the simulation hardly crashes the engine: {crashed} in {runs} runs");
+}
+
+#[test]
+fn a_crash_at_any_moment_of_a_deploy_loses_and_doubles_nothing() {
+    let mut moments = 0;
+    loop {
+        let mut simulation = Simulation::new(7, true, false);
+        let deploy = std::panic::AssertUnwindSafe(|| simulation.deploy(moments));
+        match std::panic::catch_unwind(deploy) {
+            Ok(true) => moments += 1,
+            Ok(false) => break,
+            Err(panic) => {
+                let tail = simulation.trace.len().saturating_sub(80);
+                eprintln!(
+                    "{}\nthe crash was at moment {moments}",
+                    simulation.trace[tail..].join("\n")
+                );
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    assert!(moments > 200, "a deploy has only {moments} moments");
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(crate) struct World {
     /// Requests under way: where, and until when.
     pub(crate) requests: Vec<(InstanceId, SteadyNanos)>,
     pub(crate) wake: Option<SteadyNanos>,
+    /// How often each attempt was started.
+    pub(crate) starts: BTreeMap<(InstanceId, u64, u32), u32>,
     /// Services whose programs end with code 0 after a while.
     pub(crate) jobs: Vec<String>,
 }
@@ -137,6 +139,7 @@ impl World {
             assert!(!process.is_live(), "{} starts over a running attempt", record.id);
         }
         self.removing.remove(&record.id);
+        *self.starts.entry((record.id.clone(), record.release, record.attempt)).or_default() += 1;
         for (id, other) in self.processes.iter().filter(|(id, _)| **id != record.id) {
             let clash = other.is_live() && other.address == record.address;
             assert!(!clash, "{} and {id} share {}", record.id, record.address);
