@@ -83,8 +83,8 @@ impl Project {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    /// Runs `ms` and waits for its end.
-    pub(crate) fn ms(&self, args: &[&str]) -> Output {
+    /// `ms` with these arguments, to be run.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.binary());
         command
             .args(args)
@@ -99,7 +99,12 @@ impl Project {
             // Root's own folders, where its tools may be, are closed to others.
             command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
         }
-        command.output().unwrap()
+        command
+    }
+
+    /// Runs `ms` and waits for its end.
+    pub(crate) fn ms(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
     }
 
     /// The built `ms`, where the user who runs it may read it.

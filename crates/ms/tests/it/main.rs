@@ -6,6 +6,7 @@ mod exec;
 mod failures;
 mod harness;
 mod interrupted;
+mod kills;
 mod life;
 mod load;
 mod names;
