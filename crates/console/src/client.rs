@@ -21,7 +21,7 @@ use crate::query;
 use crate::socket::SocketPath;
 use crate::wire::{
     Accepted, Chart, ChartQuery, Command, EventView, LiveMessage, LogLine, LogPage, LogQuery,
-    Overview, ServiceDetail, Status,
+    Overview, ServiceDetail, Status, Why,
 };
 
 /// How long the engine may take to begin its answer to what is only read. A command may take as
@@ -90,6 +90,11 @@ impl Client {
     /// One service; refused with `not-found` when there is none of that name.
     pub async fn service(&self, name: &str) -> Result<ServiceDetail, ClientError> {
         self.get(&format!("/api/services/{}", query::encode(name))).await
+    }
+
+    /// Why a service is as it is; refused with `not-found` when there is none of that name.
+    pub async fn why(&self, name: &str) -> Result<Why, ClientError> {
+        self.get(&format!("/api/services/{}/why", query::encode(name))).await
     }
 
     /// Events after `after`, oldest first; the newest ones when `after` is 0.

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::wire::{
     Accepted, Chart, ChartQuery, Command, EventView, LogLine, LogPage, LogQuery, Overview,
-    ServiceDetail, Status,
+    ServiceDetail, Status, Why,
 };
 
 /// An answer that takes time.
@@ -27,6 +27,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// One service.
     fn service(&self, name: &str) -> Option<ServiceDetail>;
+
+    /// Why a service is as it is.
+    fn why(&self, name: &str) -> Option<Why>;
 
     /// Events after `after`, oldest first, `limit` at most; the newest ones when `after` is 0.
     fn events(&self, after: u64, limit: usize) -> Vec<EventView>;

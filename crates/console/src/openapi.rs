@@ -44,6 +44,9 @@ fn every_type_is_in_the_document_and_no_other() {
     };
     check("Overview", value(&overview()));
     check("ServiceDetail", value(&detail()));
+    let cause = Cause { service: web(), health: Health::Failed, why: "it is gone".to_owned() };
+    let why = Why { service: service(), causes: vec![cause], history: vec![event()] };
+    check("Why", value(&why));
     check("Problem", value(&problem()));
     check("Chart", value(&chart()));
     check("LogPage", value(&LogPage { lines: vec![line()], more: true }));

@@ -94,6 +94,7 @@ enum Route {
     Status,
     Overview,
     Service,
+    Why,
     Events,
     Chart,
     Logs,
@@ -110,6 +111,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("GET", "/api/status", Route::Status),
     ("GET", "/api/overview", Route::Overview),
     ("GET", "/api/services/{name}", Route::Service),
+    ("GET", "/api/services/{name}/why", Route::Why),
     ("GET", "/api/events", Route::Events),
     ("GET", "/api/chart", Route::Chart),
     ("GET", "/api/logs", Route::Logs),
@@ -180,12 +182,17 @@ async fn try_answer(
 
 /// What stands for `{…}` in `template`, empty when it has none; `None` when `path` differs.
 fn matches<'a>(template: &str, path: &'a str) -> Option<&'a str> {
-    match template.split_once('{') {
-        None => (template == path).then_some(""),
-        Some((prefix, _)) => {
-            path.strip_prefix(prefix).filter(|rest| !rest.is_empty() && !rest.contains('/'))
-        }
-    }
+    let Some((prefix, rest)) = template.split_once('{') else {
+        return (template == path).then_some("");
+    };
+    let suffix = rest.split_once('}').map_or("", |(_, suffix)| suffix);
+    let parameter = path.strip_prefix(prefix)?.strip_suffix(suffix)?;
+    (!parameter.is_empty() && !parameter.contains('/')).then_some(parameter)
+}
+
+fn no_service(name: &str) -> Problem {
+    Problem::new("not-found", format!("there is no service `{name}`"))
+        .with_next("`ms ps` lists the services")
 }
 
 async fn handle(
@@ -201,13 +208,13 @@ async fn handle(
         Route::Overview => query.only(&[]).map(|()| reply::json(&engine.overview())),
         Route::Service => {
             query.only(&[])?;
-            match engine.service(parameter) {
-                Some(detail) => Ok(reply::json(&detail)),
-                None => {
-                    Err(Problem::new("not-found", format!("there is no service `{parameter}`"))
-                        .with_next("`ms ps` lists the services"))
-                }
-            }
+            let detail = engine.service(parameter).ok_or_else(|| no_service(parameter))?;
+            Ok(reply::json(&detail))
+        }
+        Route::Why => {
+            query.only(&[])?;
+            let why = engine.why(parameter).ok_or_else(|| no_service(parameter))?;
+            Ok(reply::json(&why))
         }
         Route::Events => {
             query.only(&["after", "limit"])?;

@@ -183,6 +183,28 @@ pub struct ServiceDetail {
     pub skipped_steps: Vec<String>,
 }
 
+/// Why a service is as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    /// The service.
+    pub service: ServiceView,
+    /// What it depends on, near or far, that is not as it should be; the nearest first.
+    pub causes: Vec<Cause>,
+    /// What happened to it, oldest first: decisions, exits, failed checks.
+    pub history: Vec<EventView>,
+}
+
+/// A service that may be the reason why another is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Its name.
+    pub service: ServiceName,
+    /// How it is.
+    pub health: Health,
+    /// Why it is so, one sentence.
+    pub why: String,
+}
+
 /// One release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseView {

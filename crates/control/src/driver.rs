@@ -100,7 +100,8 @@ impl Control {
         if !same || boot.is_empty() {
             state.rebase(clock.steady());
         }
-        let journal = Journal::load(store.as_ref())?;
+        let mut journal = Journal::load(store.as_ref())?;
+        journal.forget_all_but(|name| state.services.contains_key(name));
         let mut txn = Txn::new().put(keys::OWNER, clock.now().0.to_string());
         txn = txn.put(keys::BOOT, boot);
         for action in crate::state::difference(&stored, &state) {
@@ -171,6 +172,10 @@ impl Control {
             }
             inner.journal.flushed();
         }
+        inner.journal.remember(&events);
+        if next.services.len() != state.services.len() {
+            inner.journal.forget_all_but(|name| next.services.contains_key(name));
+        }
         handled.revision = inner.revision;
         *lock(&self.snapshot) = Arc::new(next);
         self.changes.send_modify(|changes| *changes += 1);
@@ -213,6 +218,12 @@ impl Control {
     pub fn events(&self, after: u64, limit: usize) -> Result<Vec<EventRecord>, ControlError> {
         let inner = lock(&self.inner);
         Ok(inner.journal.read(inner.store.as_ref(), after, limit)?)
+    }
+
+    /// What happened to a service, oldest first: decisions, exits, failed checks. The newest 50 of
+    /// what the journal has, and since this engine runs the newest 50 in any case.
+    pub fn history(&self, service: &ServiceName) -> Vec<EventRecord> {
+        lock(&self.inner).journal.history(service)
     }
 
     /// Moves with every event that was handled.

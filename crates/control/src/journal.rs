@@ -2,11 +2,14 @@
 //!
 //! The newest thousand are in memory; older ones are read from the store when asked for. Events
 //! go along with the next commit of records, or by themselves when they have waited for a while.
+//!
+//! Beside it, in memory, the newest events of each service: one that is quiet has its history
+//! however much the others have to say. It is made again from the journal.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use base::SteadyNanos;
+use base::{ServiceName, SteadyNanos};
 
 use crate::keys;
 use crate::record::EventRecord;
@@ -17,6 +20,9 @@ const KEPT: usize = 10_000;
 
 /// Events kept in memory.
 const IN_MEMORY: usize = 1000;
+
+/// Events kept of each service, for its history.
+const OF_SERVICE: usize = 50;
 
 /// Events that make a write of their own.
 const BATCH: usize = 64;
@@ -34,6 +40,7 @@ pub(crate) struct Journal {
     /// When the oldest of those was added.
     since: SteadyNanos,
     last_seq: u64,
+    of_service: BTreeMap<ServiceName, VecDeque<EventRecord>>,
 }
 
 impl Journal {
@@ -44,6 +51,7 @@ impl Journal {
             let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
             journal.batches.insert(first.seq, events.len());
             journal.last_seq = last.seq;
+            journal.remember(&events);
             journal.newest.extend(events);
             journal.trim();
         }
@@ -63,6 +71,33 @@ impl Journal {
         self.last_seq += events.len() as u64;
         self.waiting += events.len();
         self.newest.extend(events);
+    }
+
+    /// Puts events that are there to stay into the histories of their services; one that is about
+    /// the whole app is in all of them.
+    pub(crate) fn remember(&mut self, events: &[EventRecord]) {
+        let keep = |history: &mut VecDeque<EventRecord>, event: &EventRecord| {
+            if history.len() == OF_SERVICE {
+                history.pop_front();
+            }
+            history.push_back(event.clone());
+        };
+        for event in events {
+            match &event.service {
+                Some(name) => keep(self.of_service.entry(name.clone()).or_default(), event),
+                None => self.of_service.values_mut().for_each(|history| keep(history, event)),
+            }
+        }
+    }
+
+    /// Forgets the histories of services that are not there any more.
+    pub(crate) fn forget_all_but(&mut self, there: impl Fn(&ServiceName) -> bool) {
+        self.of_service.retain(|name, _| there(name));
+    }
+
+    /// The newest events of a service, oldest first.
+    pub(crate) fn history(&self, service: &ServiceName) -> Vec<EventRecord> {
+        self.of_service.get(service).into_iter().flatten().cloned().collect()
     }
 
     /// Takes back the events that were added last: their step did not happen.
@@ -172,6 +207,24 @@ mod tests {
             instance: None,
             message: String::new(),
         }
+    }
+
+    #[test]
+    fn a_quiet_service_keeps_its_history_beside_a_noisy_one() {
+        let of = |name: &str, seq| EventRecord { service: name.parse().ok(), ..event(seq) };
+        let mut journal = Journal::default();
+        journal.remember(&[of("quiet", 1)]);
+        for seq in 2..20_000 {
+            journal.remember(&[of("noisy", seq)]);
+        }
+        journal.remember(&[event(20_000)]);
+        let seqs = |name: &str| -> Vec<u64> {
+            journal.history(&name.parse().unwrap()).iter().map(|e| e.seq).collect()
+        };
+        assert_eq!(seqs("quiet"), [1, 20_000]);
+        assert_eq!(seqs("noisy"), (20_001 - OF_SERVICE as u64..=20_000).collect::<Vec<_>>());
+        journal.forget_all_but(|name| name.as_str() == "quiet");
+        assert!(journal.history(&"noisy".parse().unwrap()).is_empty());
     }
 
     #[test]

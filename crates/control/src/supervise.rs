@@ -158,6 +158,12 @@ pub(crate) fn launch(work: &mut Work) {
             continue;
         }
         let now = work.now.steady;
+        let attempt = match record.attempt {
+            1 => String::new(),
+            n => format!(", the {} time", why::ordinal(n)),
+        };
+        let message = format!("{id} starts, of release {}{attempt}", record.release);
+        work.tell(Level::Info, "instance-starting", id, message);
         work.instance(id, |r| {
             r.phase = Phase::Starting;
             r.launched_at = Some(now);

@@ -118,6 +118,27 @@ pub fn service(state: &State, name: &ServiceName) -> Option<ServiceView> {
     })
 }
 
+/// What a service depends on, near or far, that is not as it should be: what may be the reason why
+/// the service is not either. The nearest come first.
+pub fn causes(state: &State, name: &ServiceName) -> Vec<ServiceView> {
+    let mut found: Vec<ServiceView> = Vec::new();
+    let mut seen = vec![name.clone()];
+    let mut at = 0;
+    while let Some(next) = seen.get(at).cloned() {
+        at += 1;
+        let definition = state.services.get(&next).map(|s| &s.definition);
+        for on in definition.into_iter().flat_map(|d| &d.depends_on) {
+            if seen.contains(&on.service) {
+                continue;
+            }
+            seen.push(on.service.clone());
+            let fine = [Health::Healthy, Health::Completed];
+            found.extend(service(state, &on.service).filter(|view| !fine.contains(&view.health)));
+        }
+    }
+    found
+}
+
 /// A service's releases, newest first, each with its word: `serving`, `arriving`, `leaving`,
 /// `failed` or `old`.
 pub fn releases(state: &State, name: &ServiceName) -> Vec<(std::sync::Arc<Release>, &'static str)> {
@@ -335,8 +356,8 @@ pub(crate) fn note_health(work: &mut Work) {
             continue;
         }
         work.state.live.health_since.insert(name.clone(), (health, work.now.wall));
-        // The first look of a life is not a change.
-        if before.is_none() {
+        // The first look of a life is not a change, except that whoever waits has begun to.
+        if before.is_none() && health != Health::Waiting {
             continue;
         }
         let (level, kind, message) = match health {
@@ -344,6 +365,7 @@ pub(crate) fn note_health(work: &mut Work) {
             Health::Completed => {
                 (Level::Info, "service-completed", format!("{name} has completed"))
             }
+            Health::Waiting => (Level::Info, "service-waiting", format!("{name} {why}")),
             Health::Degraded => (Level::Warn, "service-degraded", format!("{name}: {why}")),
             Health::Failed => (Level::Error, "service-failed", format!("{name}: {why}")),
             _ => continue,

@@ -158,12 +158,18 @@ impl Work {
         let listed =
             self.state.observed.as_ref().is_none_or(|seen| seen.instances.contains_key(id));
         match record.phase {
-            Phase::Starting | Phase::Healthy | Phase::Unhealthy => self.instance(id, |r| {
-                r.phase = Phase::Draining;
-                r.then = Some(then);
-                r.drain_until = Some(until);
-                r.why = why.to_owned();
-            }),
+            Phase::Starting | Phase::Healthy | Phase::Unhealthy => {
+                self.instance(id, |r| {
+                    r.phase = Phase::Draining;
+                    r.then = Some(then);
+                    r.drain_until = Some(until);
+                    r.why = why.to_owned();
+                });
+                if then == Then::Remove {
+                    let message = format!("{id} is taken out: {why}");
+                    self.tell(Level::Info, "instance-leaving", id, message);
+                }
+            }
             // It leaves already; it may only have to leave for good, and sooner.
             Phase::Draining => self.instance(id, |r| {
                 if then == Then::Remove && r.then != Some(Then::Remove) {

@@ -10,7 +10,7 @@ use console::engine::Answer;
 use console::wire::{
     Accepted, CallView, Chart, ChartLine, ChartQuery, Command, EventView, Health, InstanceView,
     Isolation, LogLine, LogPage, LogQuery, Overview, ReleaseView, ServiceDetail, ServiceView,
-    Status,
+    Status, Why,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -648,6 +648,12 @@ impl Engine for FakeEngine {
                 _ => Vec::new(),
             },
         })
+    }
+
+    fn why(&self, name: &str) -> Option<Why> {
+        let detail = self.service(name)?;
+        let history = detail.events.into_iter().rev().collect();
+        Some(Why { service: detail.service, causes: Vec::new(), history })
     }
 
     fn events(&self, after: u64, limit: usize) -> Vec<EventView> {

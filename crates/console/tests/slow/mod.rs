@@ -37,6 +37,10 @@ impl Engine for Slow {
         self.fake.service(name)
     }
 
+    fn why(&self, name: &str) -> Option<Why> {
+        self.fake.why(name)
+    }
+
     fn events(&self, after: u64, limit: usize) -> Vec<EventView> {
         self.fake.events(after, limit)
     }

@@ -7,7 +7,7 @@ use console::client::ClientError;
 pub(crate) use console::client::LogStream;
 use console::socket::SocketPath;
 use console::wire::{
-    Accepted, Command, EventView, LogPage, LogQuery, Overview, ServiceDetail, Status,
+    Accepted, Command, EventView, LogPage, LogQuery, Overview, ServiceDetail, Status, Why,
 };
 
 use super::stop::{FAILED, FORBIDDEN, Outcome, Stop, TIMED_OUT, UNREACHABLE, USAGE};
@@ -54,6 +54,11 @@ impl Client {
     /// One service.
     pub(crate) async fn service(&self, name: &str) -> Outcome<ServiceDetail> {
         self.0.service(name).await.map_err(stop)
+    }
+
+    /// Why a service is as it is.
+    pub(crate) async fn why(&self, name: &str) -> Outcome<Why> {
+        self.0.why(name).await.map_err(stop)
     }
 
     /// Events after `after`, oldest first; the newest ones when `after` is 0.

@@ -123,6 +123,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Run a command inside an instance
     Exec(Exec),
+    /// Why a service is as it is: what it waits for, its instances, what happened in order
+    Why(Why),
     /// What the engine saw and decided
     Events(Events),
     /// Replace the instances of services, without losing requests
@@ -274,6 +276,17 @@ pub(crate) struct Exec {
     /// In this folder instead of the service's
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<PathBuf>,
+}
+
+/// `ms why`.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    pub(crate) service: String,
+    /// The newest this many of what happened
+    #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 20)]
+    pub(crate) lines: usize,
 }
 
 /// `ms events`.

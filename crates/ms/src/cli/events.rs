@@ -73,7 +73,7 @@ fn about(event: &EventView, services: &[String]) -> bool {
 }
 
 /// `2026-01-31T12:00:00.000Z error web.1 instance-exited: …`, further lines indented.
-fn render(event: &EventView, json: bool, color: bool) -> String {
+pub(crate) fn render(event: &EventView, json: bool, color: bool) -> String {
     if json {
         return with_schema("ms.event/1", event) + "\n";
     }

@@ -38,6 +38,7 @@ mod terminal;
 mod testing;
 mod top;
 mod up;
+mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -128,6 +129,7 @@ async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut
         | Command::Top(_)
         | Command::Logs(_)
         | Command::Events(_)
+        | Command::Why(_)
         | Command::Console => false,
         _ => true,
     };
@@ -140,6 +142,7 @@ async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut
         Command::Top(top) => top::run(top, &client, clock, out).await,
         Command::Logs(logs) => logs::run(logs, client, clock, out).await,
         Command::Exec(exec) => exec::run(exec, &client).await,
+        Command::Why(why) => why::run(why, &client, out).await,
         Command::Events(events) => events::run(events, &client, out).await,
         Command::Console => about::console(&client, out).await,
         Command::Restart(names) => change::change(Kind::Restart, names, &client, clock, out).await,

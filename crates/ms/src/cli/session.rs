@@ -200,6 +200,7 @@ fn json_is_one_object_with_its_schema_and_nothing_else() {
         ("ms ps --json", "ms.ps/1"),
         ("ms ps --releases --json", "ms.releases/1"),
         ("ms top --json", "ms.top/1"),
+        ("ms why web --json", "ms.why/1"),
         ("ms logs --json", "ms.log/1"),
         ("ms up -d --json", "ms.up/1"),
         ("ms up --dry-run --json", "ms.up-plan/1"),
@@ -227,6 +228,23 @@ fn json_is_one_object_with_its_schema_and_nothing_else() {
     let problem: serde_json::Value = serde_json::from_str(&did.err).unwrap();
     assert_eq!(problem["schema"], "ms.problem/1");
     assert_eq!((&problem["level"], &problem["code"]), (&"error".into(), &"no-engine".into()));
+}
+
+#[test]
+fn why_names_what_it_depends_on_and_what_happened() {
+    let did = ms(Some(&Fake::new(&["web"])), &["web"], "ms why web");
+    assert_eq!(did.code, 0, "{}", did.err);
+    for said in [
+        "web is 1 of 1 healthy\n",
+        "it depends on\n  db failed: exited\n",
+        "web.1 healthy, release 1\n",
+        "  1970-01-01T00:00:11.000Z info  web service-waiting: web waits for db to be healthy\n",
+    ] {
+        assert!(did.out.contains(said), "{said:?} in {}", did.out);
+    }
+    let did = ms(Some(&Fake::new(&["web"])), &["web"], "ms why wbe");
+    assert_eq!(did.code, 2);
+    assert!(did.err.contains("web"), "{}", did.err);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use base::{Clock, InstanceId, Problem, UnixNanos};
 use console::engine::Answer;
 use console::wire::{
     Accepted, Chart, ChartQuery, Command, EventView, LogLine, LogPage, LogQuery, Overview,
-    ServiceDetail, Status,
+    ServiceDetail, Status, Why,
 };
 use control::Control;
 use telemetry::process::ProcessMetrics;
@@ -114,6 +114,10 @@ impl console::Engine for Api {
 
     fn service(&self, name: &str) -> Option<ServiceDetail> {
         views::detail(&self.0, name)
+    }
+
+    fn why(&self, name: &str) -> Option<Why> {
+        views::why_so(&self.0, name)
     }
 
     fn events(&self, after: u64, limit: usize) -> Vec<EventView> {

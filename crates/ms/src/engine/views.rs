@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use base::ServiceName;
 use console::wire::{
-    CallView, EventView, Health, InstanceView, Isolation, Overview, PortView, ReleaseView,
-    ServiceDetail, ServiceView, Status, Traffic,
+    CallView, Cause, EventView, Health, InstanceView, Isolation, Overview, PortView, ReleaseView,
+    ServiceDetail, ServiceView, Status, Traffic, Why,
 };
 use control::{EventRecord, Level, Release, ReleaseState, State};
 
@@ -97,6 +97,23 @@ pub(super) fn detail(shared: &Shared, name: &str) -> Option<ServiceDetail> {
         events: events.iter().map(event).collect(),
         definition: convert::shown(&goal.definition),
         skipped_steps: convert::prepared(goal).skipped_steps,
+    })
+}
+
+/// One service, with what led to how it is.
+pub(super) fn why_so(shared: &Shared, name: &str) -> Option<Why> {
+    let state = shared.control.state();
+    let name: ServiceName = name.parse().ok()?;
+    state.services.get(&name)?;
+    let cause = |seen: control::ServiceView| Cause {
+        service: seen.name,
+        health: health(seen.health),
+        why: seen.why,
+    };
+    Some(Why {
+        service: service(shared, &state, &shared.figures(), &name),
+        causes: control::view::causes(&state, &name).into_iter().map(cause).collect(),
+        history: shared.control.history(&name).iter().map(event).collect(),
     })
 }
 

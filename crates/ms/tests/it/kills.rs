@@ -34,7 +34,7 @@ fn compose(port: u16, mark: &str, version: u64) -> String {
 fn versions(mark: &str) -> Vec<String> {
     let mark = format!("MARK={mark}");
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Ok(environ) = std::fs::read(entry.path().join("environ")) else { continue };
         let environ = String::from_utf8_lossy(&environ).into_owned();
         let program = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -56,7 +56,8 @@ fn shim(pid: u64) -> Option<u32> {
 
 /// Kills what may be gone already.
 fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.expect("a process id is a small number above zero");
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 

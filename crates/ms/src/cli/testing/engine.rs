@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use base::{Problem, UnixNanos};
 use console::engine::Answer;
 use console::wire::{
-    Accepted, Chart, ChartQuery, Command, EventView, Health, LogLine, LogPage, LogQuery, Overview,
-    ReleaseView, ServiceDetail, Status,
+    Accepted, Cause, Chart, ChartQuery, Command, EventView, Health, LogLine, LogPage, LogQuery,
+    Overview, ReleaseView, ServiceDetail, Status, Why,
 };
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -162,6 +162,22 @@ impl console::Engine for Fake {
             definition: definition.map(|(_, definition)| definition.clone()).unwrap_or_default(),
             skipped_steps: vec![],
         })
+    }
+
+    fn why(&self, name: &str) -> Option<Why> {
+        let service = self.service(name)?.service;
+        let db = "db".parse().unwrap();
+        let cause = Cause { service: db, health: Health::Failed, why: "exited".to_owned() };
+        let history = vec![EventView {
+            seq: 1,
+            at: UnixNanos(11_000_000_000),
+            level: "info".to_owned(),
+            service: Some(service.name.clone()),
+            instance: None,
+            kind: "service-waiting".to_owned(),
+            message: format!("{name} waits for db to be healthy"),
+        }];
+        Some(Why { service, causes: vec![cause], history })
     }
 
     fn events(&self, _after: u64, _limit: usize) -> Vec<EventView> {
