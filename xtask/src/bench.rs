@@ -3,6 +3,7 @@
 //! Not here: gates. A benchmark prints versions, settings and spread; nothing fails by its figures,
 //! since machines are shared and noisy.
 
+mod compose;
 mod edge;
 mod up;
 
@@ -23,7 +24,8 @@ pub(crate) fn run(what: &str, rest: &[&str]) -> Result<()> {
     match what {
         "up" => up::run(rounds),
         "edge" => edge::run(rounds),
-        _ => bail!("no benchmark `{what}`: there are up and edge"),
+        "compose" => compose::run(rounds),
+        _ => bail!("no benchmark `{what}`: there are up, edge and compose"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The project's chores, one command each: `cargo xtask test|tidy|bench|fuzz`.
+//! The project's chores, one command each: `cargo xtask test|tidy|docs|bench|fuzz`.
 //!
 //! Not here: anything that a user of `ms` needs. Each chore installs what it needs by package
 //! name, and says what it installs.
@@ -15,7 +15,8 @@ const USAGE: &str = "\
 cargo xtask test            installs what the tests need and runs them all
 cargo xtask test --quick    without the browser
 cargo xtask tidy            house rules: dependencies between crates, module heads, leftovers
-cargo xtask bench up|edge   measures against what a user would otherwise pick
+cargo xtask docs            writes the tables of docs/ again
+cargo xtask bench up|edge|compose  measures against what a user would otherwise pick
 cargo xtask fuzz [SECONDS]  every parser of outside bytes on random and mutated input";
 
 fn main() -> ExitCode {
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(test::Scope::All),
         ["test", "--quick"] => test::run(test::Scope::NoBrowser),
         ["tidy"] => tidy::run(),
+        ["docs"] => docs(),
         ["bench", what, rest @ ..] => bench::run(what, rest),
         ["fuzz"] => fuzz::run(60),
         ["fuzz", seconds] if seconds.parse::<u64>().is_ok() => {
@@ -42,4 +44,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The tests that hold the pages current write them when they are asked to.
+fn docs() -> anyhow::Result<()> {
+    let test = ["MS_WRITE_DOCS=1", "cargo", "test", "-q", "-p", "spec", "--test", "it", "page::"];
+    run::run_in(&run::root(), "env", &test)
 }

@@ -1,6 +1,6 @@
 //! The coverage table for others to read: what is done about every key of the specification.
 
-use crate::keys::{Scope, Treatment};
+use crate::keys::{ALONE, Scope, Treatment};
 
 /// What is done about one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,22 +33,34 @@ pub enum Word {
 
 /// Every key that is known, parents before what stands below them.
 pub fn coverage() -> Vec<Coverage> {
-    let each = Scope::ALL.iter().flat_map(|scope| {
-        scope.table().iter().map(|(key, treatment)| {
-            let (treatment, note) = match *treatment {
-                Treatment::Support => (Word::Supported, ""),
-                Treatment::Partly(note) => (Word::Partly, note),
-                Treatment::LaterWarn(note) => (Word::NotYet, note),
-                Treatment::Later(note) => (Word::RefusedYet, note),
-                Treatment::Refuse(note) => (Word::Refused, note),
-                Treatment::Warn(note) => (Word::NoEffect, note),
-            };
-            let path = match scope.path() {
-                "" => (*key).to_owned(),
-                parent => format!("{parent}.{key}"),
-            };
-            Coverage { path, treatment, note }
+    let in_tables = Scope::ALL.iter().flat_map(|scope| {
+        scope.table().iter().map(|(key, treatment)| match scope.path() {
+            "" => row((*key).to_owned(), *treatment),
+            parent => row(format!("{parent}.{key}"), *treatment),
         })
     });
-    each.collect()
+    let mut rows: Vec<Coverage> =
+        in_tables.chain(ALONE.iter().map(|(path, t)| row((*path).to_owned(), *t))).collect();
+    // What stands below a key that is not carried out yet is not either.
+    let yet = |row: &&Coverage| matches!(row.treatment, Word::NotYet | Word::RefusedYet);
+    let late: Vec<Coverage> = rows.iter().filter(yet).cloned().collect();
+    for row in &mut rows {
+        let below = |late: &&Coverage| row.path.starts_with(&format!("{}.", late.path));
+        if let Some(parent) = late.iter().find(below) {
+            (row.treatment, row.note) = (parent.treatment, "as the key that it stands below");
+        }
+    }
+    rows
+}
+
+fn row(path: String, treatment: Treatment) -> Coverage {
+    let (treatment, note) = match treatment {
+        Treatment::Support => (Word::Supported, ""),
+        Treatment::Partly(note) => (Word::Partly, note),
+        Treatment::LaterWarn(note) => (Word::NotYet, note),
+        Treatment::Later(note) => (Word::RefusedYet, note),
+        Treatment::Refuse(note) => (Word::Refused, note),
+        Treatment::Warn(note) => (Word::NoEffect, note),
+    };
+    Coverage { path, treatment, note }
 }

@@ -5,6 +5,8 @@
 
 mod table;
 
+pub(crate) use table::ALONE;
+
 use std::collections::BTreeMap;
 
 use crate::report::{At, Report};

@@ -398,3 +398,11 @@ const EXTENSION: Table = &[
     ("balance", Support),
     ("engine", Support),
 ];
+
+/// Keys that stand where no other of a table does.
+pub(crate) const ALONE: &[(&str, Treatment)] = &[
+    ("networks.*.external.name", Support),
+    ("volumes.*.external.name", Support),
+    ("secrets.*.external.name", Partly("it is refused: there is no swarm that keeps it")),
+    ("configs.*.external.name", Partly("it is refused: there is no swarm that keeps it")),
+];

@@ -8,6 +8,7 @@ mod findings;
 mod layers;
 mod life;
 mod merging;
+mod page;
 mod real;
 mod robust;
 
