@@ -41,7 +41,7 @@ pub use diff::{diff, diff_in_place};
 pub use emit::to_yaml;
 pub use finding::{Finding, Severity};
 pub use load::{LoadOptions, Loaded, load};
-pub use mask::masked;
+pub use mask::{hidden, masked};
 pub use model::{App, Service};
 pub use signal::signal_number;
 

@@ -3,7 +3,7 @@
 //! Three things are secret: what a secret or a variable with a telling name holds, wherever else in
 //! the service the same text stands, and the password of any URL. Not here: lines of output.
 
-use crate::model::{FileSource, Service, Test};
+use crate::model::{App, FileSource, Service, Test};
 
 /// What stands for a secret.
 const MASK: &str = "***";
@@ -34,6 +34,19 @@ pub fn masked(service: &Service) -> Service {
     }
     texts(&mut shown, &mut |text| hide(text, &secrets));
     shown
+}
+
+/// The app without what variables gave its secrets. The rest is what the person wrote.
+#[must_use]
+pub fn hidden(mut app: App) -> App {
+    let grants = app.services.values_mut().flat_map(|s| s.secrets.iter_mut().chain(&mut s.configs));
+    let defs = app.secrets.values_mut().chain(app.configs.values_mut());
+    for source in grants.map(|g| &mut g.content).chain(defs.map(|d| &mut d.source)) {
+        if let FileSource::Variable { value, .. } = source {
+            MASK.clone_into(value);
+        }
+    }
+    app
 }
 
 /// Calls `each` on every text beside the environment in which people put secrets.

@@ -364,6 +364,20 @@ pub(crate) struct Check {
     /// Fail on warnings too
     #[arg(long)]
     pub(crate) strict: bool,
+    /// How findings are written; --json is --format json
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// How `ms check` writes findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+    /// SARIF 2.1.0, for code hosts and editors
+    Sarif,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

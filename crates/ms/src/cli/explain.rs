@@ -23,6 +23,11 @@ fn pages() -> impl Iterator<Item = (&'static str, &'static str)> {
     sections.filter_map(|section| section.split_once('\n')).map(|(code, text)| (code, text.trim()))
 }
 
+/// The page of a code, in one line.
+pub(crate) fn text(code: &str) -> Option<String> {
+    pages().find(|(known, _)| *known == code).map(|(_, text)| text.replace('\n', " "))
+}
+
 /// Prints the page of a code, or every code with its first sentence.
 pub(crate) fn run(code: Option<&str>, out: &mut Out) -> Outcome {
     let Some(code) = code else { return list(out) };

@@ -4,7 +4,7 @@ use base::Problem;
 use serde::Serialize;
 use spec::{Finding, Severity};
 
-use super::args::{Check, Config, Shared};
+use super::args::{Check, Config, Format, Shared};
 use super::change::count;
 use super::out::Out;
 use super::project::{Here, files};
@@ -22,7 +22,7 @@ pub(crate) fn config(config: &Config, shared: &Shared, here: &Here, out: &mut Ou
         }
         out.json("ms.services/1", &Services { services: names })?;
     } else if out.mode.json {
-        out.json("ms.config/1", &app)?;
+        out.json("ms.config/1", &spec::hidden(app))?;
     } else if config.services {
         names.iter().try_for_each(|name| out.line(name))?;
     } else {
@@ -43,7 +43,10 @@ pub(crate) fn check(check: &Check, shared: &Shared, here: &Here, out: &mut Out) 
     let of = |severity| findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
     let failed = errors > 0 || (check.strict && warnings > 0);
-    if out.mode.json {
+    if check.format == Format::Sarif {
+        let report = super::sarif::report(&findings, &here.folder);
+        out.text(&format!("{report:#}\n"))?;
+    } else if out.mode.json || check.format == Format::Json {
         #[derive(Serialize)]
         struct Checked<'a> {
             ok: bool,

@@ -24,6 +24,7 @@ mod prepare;
 mod progress;
 mod project;
 mod ps;
+mod sarif;
 #[cfg(test)]
 mod session;
 mod settle;

@@ -150,6 +150,7 @@ fn exit_codes_say_how_it_went() {
         ("ms up -d nowhere.yaml", 2),
         ("ms config", 0),
         ("ms check", 0),
+        ("ms check --format sarif", 0),
         ("ms explain no-engine", 0),
         ("ms explain nonsense", 2),
         ("ms version", 0),

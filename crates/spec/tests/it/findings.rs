@@ -180,29 +180,3 @@ fn all_errors_have_a_place_a_cause_and_a_next_step() {
         assert!(whole, "{problem}");
     }
 }
-
-#[test]
-fn lints() {
-    let text = "services:\n  a:\n    image: python\n    command: x\n    \
-        environment:\n      DB_PASSWORD: hunter2\n      DB_PASSWORD_FILE: /run/x\n      OTHER_TOKEN: ${T:-}\n      \
-        URL: postgres://u:p@db/x\n      KEYBOARD: de\n    depends_on: [b]\n    ports: ['80:80']\n    scale: 2\n    \
-        volumes: ['/var/run/docker.sock:/s', 'v:/v']\n  \
-        b: {command: x, mem_limit: 1m, volumes: ['v:/v']}\nvolumes: {v: }\n";
-    let files = crate::Memory::default().with("compose.yaml", text);
-    let found = spec::check::check(&crate::options(), &files);
-    assert_eq!(
-        brief(&found),
-        [
-            "error image-not-native 3",
-            "warning image-no-version 3",
-            "warning credential-literal 6",
-            "warning credential-literal 9",
-            "warning dependency-unchecked 11",
-            "warning docker-socket 14",
-            "warning volume-shared 15",
-            "note no-memory-limit 2",
-            "note port-replicas 12",
-        ]
-    );
-    assert!(!show(&found).contains("hunter2"), "secrets are never printed");
-}

@@ -7,6 +7,7 @@ mod dockerfiles;
 mod findings;
 mod layers;
 mod life;
+mod lints;
 mod merging;
 mod page;
 mod real;
