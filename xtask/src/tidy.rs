@@ -13,11 +13,12 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("spec", &["base"]),
     ("net", &["base"]),
     ("agent", &["base"]),
+    ("builder", &["agent", "spec", "base"]),
     ("edge", &["net", "base"]),
     ("control", &["spec", "base"]),
     ("telemetry", &["base"]),
     ("console", &["net", "base"]),
-    ("ms", &["agent", "base", "console", "control", "edge", "net", "spec", "telemetry"]),
+    ("ms", &["agent", "base", "builder", "console", "control", "edge", "net", "spec", "telemetry"]),
     ("xtask", &[]),
     ("arcade", &[]),
 ];

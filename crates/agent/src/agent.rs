@@ -199,6 +199,10 @@ impl Agent {
         Ok((agent, receiver))
     }
 
+    pub(crate) fn setting(&self) -> &Setting {
+        &self.shared.setting
+    }
+
     /// How instances are kept apart here.
     pub fn isolation(&self) -> &Isolation {
         &self.isolation
@@ -337,19 +341,6 @@ impl Agent {
     /// else, or by the next engine. It need not exist.
     pub fn discard(&self, path: &Path) -> io::Result<()> {
         self.shared.setting.trash.take(path)
-    }
-
-    /// Discards the layers that are not among `kept`; says how many.
-    pub fn discard_layers(&self, kept: &[PathBuf]) -> io::Result<usize> {
-        let mut discarded = 0;
-        for entry in fs::read_dir(self.shared.setting.state.join("layers"))? {
-            let path = entry?.path();
-            if !kept.iter().any(|kept| kept.file_name() == path.file_name()) {
-                self.discard(&path)?;
-                discarded += 1;
-            }
-        }
-        Ok(discarded)
     }
 
     /// Returns when all that was discarded is deleted, as far as it can be.

@@ -299,7 +299,7 @@ impl Instance {
 }
 
 /// A descriptor of the shim, if the process of that number is still the one that was recorded.
-fn open_pidfd(run: &RunRecord) -> Option<OwnedFd> {
+pub(crate) fn open_pidfd(run: &RunRecord) -> Option<OwnedFd> {
     let pid = Pid::from_raw(run.shim_pid.cast_signed())?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
     // Asked after opening: the descriptor cannot change its mind, the number could.

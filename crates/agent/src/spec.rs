@@ -77,6 +77,24 @@ pub enum View {
         /// Folders laid over the root, first on top.
         layers: Vec<PathBuf>,
     },
+    /// An image's files: layers over a base, with the image's own `/tmp` and `/run`; what it
+    /// writes is private and goes with the instance.
+    Image {
+        /// The image's layers, first on top.
+        layers: Vec<PathBuf>,
+        /// What lies below them.
+        base: Base,
+    },
+}
+
+/// What lies below an image's layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Base {
+    /// The host's own files.
+    #[default]
+    Host,
+    /// Nothing.
+    Empty,
 }
 
 /// A folder or file put into the view.

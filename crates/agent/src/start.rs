@@ -95,37 +95,50 @@ impl Setting {
 /// Starts an instance; when this returns well the program runs.
 pub(crate) fn start(setting: &Setting, spec: &ProcessSpec) -> Result<RunRecord, StartError> {
     let id = &spec.id;
-    let folder = setting.folder(id);
-    let result = try_start(setting, spec, &folder);
+    let (folder, log_limits) = (setting.folder(id), setting.log_limits);
+    let place = Place { folder: &folder, logs: setting.logs(id), log_limits, kept: false };
+    let result = try_start(setting, spec, place);
     if result.is_err() {
         // Its shim may be on its way out, or hang in a mount.
-        let name = id.to_string();
-        setting.cgroups.kill(&name);
-        for _ in 0..REMOVAL_TRIES {
-            if setting.cgroups.remove(&name) {
-                break;
-            }
-            std::thread::sleep(REMOVAL_PAUSE);
-        }
+        end_cgroup(setting, &id.to_string());
         let _the_next_start_tries_again = setting.trash.take(&folder);
     }
     result
 }
 
-fn try_start(
+/// Kills what is in a cgroup, and removes it.
+pub(crate) fn end_cgroup(setting: &Setting, name: &str) {
+    setting.cgroups.kill(name);
+    for _ in 0..REMOVAL_TRIES {
+        if setting.cgroups.remove(name) {
+            break;
+        }
+        std::thread::sleep(REMOVAL_PAUSE);
+    }
+}
+
+/// Where what belongs to one process lies.
+pub(crate) struct Place<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) logs: PathBuf,
+    pub(crate) log_limits: LogLimits,
+    /// What it writes is taken over when it has ended.
+    pub(crate) kept: bool,
+}
+
+pub(crate) fn try_start(
     setting: &Setting,
     spec: &ProcessSpec,
-    folder: &Path,
+    place: Place<'_>,
 ) -> Result<RunRecord, StartError> {
-    let id = &spec.id;
+    let (id, folder) = (&spec.id, place.folder);
     let io = |what: String| {
         let id = id.clone();
         move |cause: io::Error| StartError::Io { id, what, cause }
     };
     setting.trash.take(folder).map_err(io(format!("removing {}", folder.display())))?;
-    let logs = setting.logs(id);
     let address = spec.address.filter(|_| setting.addressing == Addressing::Own);
-    write_folder(spec, address, folder, &logs)
+    write_folder(spec, address, folder, &place.logs)
         .map_err(io(format!("writing {}", folder.display())))?;
     let cgroup = setting.cgroups.create(id, &spec.limits);
     if let Some(address) = address
@@ -140,9 +153,10 @@ fn try_start(
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         folder: folder.to_owned(),
-        logs,
+        logs: place.logs,
         state: setting.state.clone(),
-        log_limits: setting.log_limits,
+        log_limits: place.log_limits,
+        kept: place.kept,
         cgroup: cgroup.unified,
         join: cgroup.join,
         oom: cgroup.oom,
@@ -199,6 +213,7 @@ pub(crate) fn try_out(
         logs: folder.clone(),
         state: state.to_owned(),
         log_limits: LogLimits::default(),
+        kept: false,
         cgroup: cgroup.map(Path::to_owned),
         join: Vec::new(),
         oom: None,

@@ -38,6 +38,8 @@ pub(crate) struct ShimSpec {
     /// The state folder, hidden from the instance; absolute.
     pub(crate) state: PathBuf,
     pub(crate) log_limits: LogLimits,
+    /// What it writes is taken over when it has ended, and must not be kept in memory.
+    pub(crate) kept: bool,
     /// cgroup2 directory to be born into.
     pub(crate) cgroup: Option<PathBuf>,
     /// `cgroup.procs` files of cgroup v1 to join.

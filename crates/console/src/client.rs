@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use crate::query;
 use crate::socket::SocketPath;
 use crate::wire::{
-    Accepted, Chart, ChartQuery, Command, EventView, LiveMessage, LogLine, LogPage, LogQuery,
-    Overview, ServiceDetail, Status, Why,
+    Accepted, BuildLine, Chart, ChartQuery, Command, EventView, LiveMessage, LogLine, LogPage,
+    LogQuery, Overview, ServiceDetail, Status, Why,
 };
 
 /// How long the engine may take to begin its answer to what is only read. A command may take as
@@ -100,6 +100,11 @@ impl Client {
     /// Events after `after`, oldest first; the newest ones when `after` is 0.
     pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<EventView>, ClientError> {
         self.get(&format!("/api/events?after={after}&limit={limit}")).await
+    }
+
+    /// Lines of builds after `after`, oldest first.
+    pub async fn builds(&self, after: u64, limit: usize) -> Result<Vec<BuildLine>, ClientError> {
+        self.get(&format!("/api/builds?after={after}&limit={limit}")).await
     }
 
     /// A chart from the metric history.

@@ -7,8 +7,8 @@ use base::Problem;
 use tokio::sync::{mpsc, watch};
 
 use crate::wire::{
-    Accepted, Chart, ChartQuery, Command, EventView, LogLine, LogPage, LogQuery, Overview,
-    ServiceDetail, Status, Why,
+    Accepted, BuildLine, Chart, ChartQuery, Command, EventView, LogLine, LogPage, LogQuery,
+    Overview, ServiceDetail, Status, Why,
 };
 
 /// An answer that takes time.
@@ -33,6 +33,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Events after `after`, oldest first, `limit` at most; the newest ones when `after` is 0.
     fn events(&self, after: u64, limit: usize) -> Vec<EventView>;
+
+    /// Lines of builds after `after`, oldest first, `limit` at most.
+    fn builds(&self, after: u64, limit: usize) -> Vec<BuildLine>;
 
     /// A chart from the metric history.
     fn chart(&self, query: &ChartQuery) -> Result<Chart, Problem>;

@@ -51,6 +51,7 @@ fn every_type_is_in_the_document_and_no_other() {
     check("Chart", value(&chart()));
     check("LogPage", value(&LogPage { lines: vec![line()], more: true }));
     let warnings = vec![problem()];
+    check("BuildLine", value(&build_line()));
     check("Accepted", value(&Accepted { revision: 1, changed: vec![web()], warnings }));
     for command in commands() {
         check("Command", value(&command));
@@ -295,6 +296,11 @@ fn event() -> EventView {
     }
 }
 
+fn build_line() -> BuildLine {
+    let (kind, text) = ("step".to_owned(), "[1/2] RUN make".to_owned());
+    BuildLine { seq: 1, service: web(), kind, text }
+}
+
 fn line() -> LogLine {
     let instance = InstanceId::new(web(), 1);
     LogLine { at: UnixNanos(1), instance, stream: "stdout".to_owned(), text: "hello".to_owned() }
@@ -316,6 +322,7 @@ fn commands() -> Vec<Command> {
     let services = vec!["web".to_owned()];
     let all = vec![
         Command::Up { app: json!({}), services: services.clone(), recreate: false },
+        Command::Build { app: json!({}), services: services.clone(), no_cache: true },
         Command::Down { volumes: false, exit: true },
         Command::Stop { services: services.clone() },
         Command::Start { services: services.clone() },
@@ -329,6 +336,7 @@ fn commands() -> Vec<Command> {
         // A new command does not compile until it is here, and then belongs above.
         match command {
             Command::Up { .. }
+            | Command::Build { .. }
             | Command::Down { .. }
             | Command::Stop { .. }
             | Command::Start { .. }

@@ -96,6 +96,7 @@ enum Route {
     Service,
     Why,
     Events,
+    Builds,
     Chart,
     Logs,
     FollowLogs,
@@ -113,6 +114,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("GET", "/api/services/{name}", Route::Service),
     ("GET", "/api/services/{name}/why", Route::Why),
     ("GET", "/api/events", Route::Events),
+    ("GET", "/api/builds", Route::Builds),
     ("GET", "/api/chart", Route::Chart),
     ("GET", "/api/logs", Route::Logs),
     ("GET", "/api/logs/follow", Route::FollowLogs),
@@ -220,6 +222,11 @@ async fn handle(
             query.only(&["after", "limit"])?;
             let limit = query.number("limit")?.unwrap_or(EVENTS_DEFAULT).min(EVENTS_MAX);
             Ok(reply::json(&engine.events(query.number("after")?.unwrap_or(0), limit)))
+        }
+        Route::Builds => {
+            query.only(&["after", "limit"])?;
+            let limit = query.number("limit")?.unwrap_or(EVENTS_DEFAULT).min(EVENTS_MAX);
+            Ok(reply::json(&engine.builds(query.number("after")?.unwrap_or(0), limit)))
         }
         Route::Chart => engine.chart(&chart_query(&query)?).map(|chart| reply::json(&chart)),
         Route::Logs => {

@@ -274,6 +274,19 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// One line of a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildLine {
+    /// Its number; grows.
+    pub seq: u64,
+    /// The service whose image is built.
+    pub service: ServiceName,
+    /// `step`, `cached`, `done`, `output` or `note`.
+    pub kind: String,
+    /// What is said: a step with its number, how long it took, a line of its output.
+    pub text: String,
+}
+
 /// Which lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -342,6 +355,15 @@ pub enum Command {
         services: Vec<String>,
         /// Start a new release of each even if nothing changed.
         recreate: bool,
+    },
+    /// Build the images of these services, and start nothing.
+    Build {
+        /// The resolved model, as `ms config --json` prints it.
+        app: serde_json::Value,
+        /// Only these services; all when empty.
+        services: Vec<String>,
+        /// Do every step again, also those that were done before.
+        no_cache: bool,
     },
     /// Stop every service and forget the app.
     Down {

@@ -1,15 +1,18 @@
-//! A Dockerfile's last stage, as far as it can be run without building an image.
+//! A Dockerfile as what it makes: the stages that are needed, the steps of each, and what the
+//! image says about its program.
 //!
-//! Not here: building. RUN steps are listed, not run; base images are named, not fetched.
+//! Not here: building. Steps are listed with everything that they use; nothing is run or copied.
 //!
-//! Entry points: [`parse`], then [`final_stage`], then [`run_command`] and its neighbours combine
-//! the outcome with what the Compose file says. [`Ignore`] reads `.dockerignore`.
+//! Entry points: [`parse`], then [`plan`] for whoever builds or [`final_stage`] for what the image
+//! says; [`run_command`] and its neighbours combine that with what the Compose file says.
+//! [`Ignore`] reads `.dockerignore`.
 
 mod copy;
 mod ignore;
 mod lines;
 mod making;
 mod run;
+mod running;
 mod stage;
 mod words;
 
@@ -19,16 +22,22 @@ use std::path::PathBuf;
 use base::Place;
 use serde::{Deserialize, Serialize};
 
+pub use copy::{Copy, InlineFile, Origin};
 pub use ignore::Ignore;
 pub use lines::{Dockerfile, parse};
 pub use run::{environment, run_command, working_dir};
-pub use stage::final_stage;
+pub use running::{Run, RunMount, RunMountKind};
+pub use stage::{Plan, Stage, Start, final_stage, plan};
 
 use crate::Finding;
 use crate::model::{Healthcheck, PortKind};
 
-/// What the last stage says about the program that it is made for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What PATH is where an image does not say.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What an image says about the program that it is made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ImageRecipe {
     /// The image that the stage, through stages that it builds on, begins with.
     pub base: String,
@@ -36,8 +45,6 @@ pub struct ImageRecipe {
     pub workdir: PathBuf,
     /// ENV, in force at the end of the stage.
     pub env: BTreeMap<String, String>,
-    /// COPY and ADD, in order. Those with `from` cannot be carried out.
-    pub copies: Vec<Copy>,
     /// ENTRYPOINT; the shell form is spelled out as `/bin/sh -c …`.
     pub entrypoint: Option<Vec<String>>,
     /// CMD, likewise.
@@ -54,50 +61,30 @@ pub struct ImageRecipe {
     pub volumes: Vec<PathBuf>,
     /// LABEL.
     pub labels: BTreeMap<String, String>,
-    /// RUN steps of the stage and of those that it builds on; they were not run.
-    pub skipped_runs: Vec<SkippedStep>,
+    /// SHELL; `/bin/sh -c` when empty.
+    pub shell: Vec<String>,
     /// What cannot be carried out or is worth knowing: warnings and notes.
     pub findings: Vec<Finding>,
 }
 
-/// One COPY or ADD.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Copy {
-    /// Paths and patterns in the context, as written.
-    pub sources: Vec<String>,
-    /// Files whose text stands in the Dockerfile.
-    pub inline: Vec<InlineFile>,
-    /// Where to; absolute.
-    pub dest: PathBuf,
-    /// `dest` is a folder to copy into: it was written with a slash at its end, or there are
-    /// several sources.
-    pub dest_is_dir: bool,
-    /// A stage or image to copy from instead of the context.
-    pub from: Option<String>,
-    /// `USER[:GROUP]` to own it.
-    pub chown: Option<String>,
-    /// Permissions, as written.
-    pub chmod: Option<String>,
-    /// ADD, which unpacks archives.
-    pub unpack: bool,
+/// One thing to do while a stage is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
     /// Where it stands.
     pub place: Place,
+    /// The instruction, on one line.
+    pub text: String,
+    /// What to do.
+    pub action: Action,
 }
 
-/// A file whose text stands in the Dockerfile.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InlineFile {
-    /// Its name.
-    pub name: String,
-    /// Its text.
-    pub text: String,
-}
-
-/// A RUN that was not run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SkippedStep {
-    /// Its line, from 1.
-    pub line: u32,
-    /// Its text, on one line.
-    pub text: String,
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// RUN.
+    Run(Run),
+    /// COPY and ADD.
+    Copy(Copy),
+    /// WORKDIR: the folder is made when it is missing.
+    Folder(PathBuf),
 }

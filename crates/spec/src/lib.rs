@@ -20,6 +20,7 @@ mod duration;
 mod emit;
 mod env;
 mod finding;
+pub mod images;
 mod interpolate;
 mod keys;
 mod load;

@@ -18,7 +18,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags as Propagation, UnmountFla
 use self::place::{open_in, provide};
 use super::{failure, path_of};
 use crate::isolation::Mode;
-use crate::spec::{Mount, MountSource, View};
+use crate::spec::{Base, Mount, MountSource, View};
 use crate::wire::{Failure, ShimSpec, Step};
 
 /// Changes this process's view to the instance's.
@@ -52,7 +52,8 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     let hostname = open_path(&spec.folder.join("hostname"))?;
 
     // Without root the host's own files are shown: an overlay could not be written as root's.
-    let private = matches!(spec.process.view, View::Overlay { .. }) && spec.mode == Mode::Full;
+    let private = spec.process.view != View::Host && spec.mode == Mode::Full;
+    let is_image = private && matches!(spec.process.view, View::Image { .. });
     let new_root = if private {
         Some(overlay::mount(spec, warnings)?)
     } else if spec.process.mounts.iter().any(|mount| !mount.target.exists()) {
@@ -64,6 +65,12 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     let root = open_path(root_path)?;
     let root = root.as_fd();
 
+    if matches!(spec.process.view, View::Image { base: Base::Empty, .. }) && private {
+        // Opened before anything is covered; a host without one has no names beyond its own.
+        if let Ok(resolver) = open_path(Path::new("/etc/resolv.conf")) {
+            bind(resolver.as_fd(), root, Path::new("/etc/resolv.conf"), true)?;
+        }
+    }
     bind(hosts.as_fd(), root, Path::new("/etc/hosts"), private).or_else(|e| {
         warnings.push(format!("names of services do not resolve: /etc/hosts: {e}"));
         Ok::<(), Failure>(())
@@ -76,9 +83,14 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
         rustix::system::sethostname(name.as_bytes()).map_err(view("setting the host name"))?;
     }
     if private {
-        root::disks(&spec.state, root, warnings);
-        let project = covered(root, &spec.process.working_dir);
-        root::devices(root, warnings)?;
+        if !matches!(spec.process.view, View::Image { base: Base::Empty, .. }) {
+            root::disks(&spec.state, root, is_image, warnings);
+        }
+        let project = match is_image {
+            true => None,
+            false => covered(root, &spec.process.working_dir),
+        };
+        root::devices(root, !is_image, warnings)?;
         if let Some((path, folder)) = project {
             bind(folder.as_fd(), root, &path, true)?;
         }

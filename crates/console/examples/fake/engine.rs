@@ -8,9 +8,9 @@ use base::{Clock, InstanceId, Problem, ServiceName, SystemClock, UnixNanos};
 use console::Engine;
 use console::engine::Answer;
 use console::wire::{
-    Accepted, CallView, Chart, ChartLine, ChartQuery, Command, EventView, Health, InstanceView,
-    Isolation, LogLine, LogPage, LogQuery, Overview, ReleaseView, ServiceDetail, ServiceView,
-    Status, Why,
+    Accepted, BuildLine, CallView, Chart, ChartLine, ChartQuery, Command, EventView, Health,
+    InstanceView, Isolation, LogLine, LogPage, LogQuery, Overview, ReleaseView, ServiceDetail,
+    ServiceView, Status, Why,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -167,7 +167,10 @@ impl FakeEngine {
             Command::Scale { service, .. } | Command::Rollback { service, .. } => {
                 vec![service.to_string()]
             }
-            Command::Up { .. } | Command::Down { .. } | Command::Shutdown { .. } => {
+            Command::Up { .. }
+            | Command::Build { .. }
+            | Command::Down { .. }
+            | Command::Shutdown { .. } => {
                 return Err(Problem::new("not-here", "this console shows a made-up app")
                     .with_cause("it has no Compose file and ends with Ctrl-C")
                     .with_next("use scale, restart, rollback, stop or start"));
@@ -654,6 +657,10 @@ impl Engine for FakeEngine {
         let detail = self.service(name)?;
         let history = detail.events.into_iter().rev().collect();
         Some(Why { service: detail.service, causes: Vec::new(), history })
+    }
+
+    fn builds(&self, _after: u64, _limit: usize) -> Vec<BuildLine> {
+        Vec::new()
     }
 
     fn events(&self, after: u64, limit: usize) -> Vec<EventView> {

@@ -41,6 +41,10 @@ impl Engine for Slow {
         self.fake.why(name)
     }
 
+    fn builds(&self, after: u64, limit: usize) -> Vec<BuildLine> {
+        self.fake.builds(after, limit)
+    }
+
     fn events(&self, after: u64, limit: usize) -> Vec<EventView> {
         self.fake.events(after, limit)
     }

@@ -7,7 +7,8 @@ use console::client::ClientError;
 pub(crate) use console::client::LogStream;
 use console::socket::SocketPath;
 use console::wire::{
-    Accepted, Command, EventView, LogPage, LogQuery, Overview, ServiceDetail, Status, Why,
+    Accepted, BuildLine, Command, EventView, LogPage, LogQuery, Overview, ServiceDetail, Status,
+    Why,
 };
 
 use super::stop::{FAILED, FORBIDDEN, Outcome, Stop, TIMED_OUT, UNREACHABLE, USAGE};
@@ -64,6 +65,11 @@ impl Client {
     /// Events after `after`, oldest first; the newest ones when `after` is 0.
     pub(crate) async fn events(&self, after: u64, limit: usize) -> Outcome<Vec<EventView>> {
         self.0.events(after, limit).await.map_err(stop)
+    }
+
+    /// Lines of builds after `after`, oldest first.
+    pub(crate) async fn builds(&self, after: u64, limit: usize) -> Outcome<Vec<BuildLine>> {
+        self.0.builds(after, limit).await.map_err(stop)
     }
 
     /// Lines already written.

@@ -113,6 +113,8 @@ pub(crate) struct Wait {
 pub(crate) enum Command {
     /// Run the app, or change it to what its file says now
     Up(Up),
+    /// Build the images of services that have a Dockerfile
+    Build(Build),
     /// Stop the app and its engine
     Down(Down),
     /// Instances: state, release, process, CPU, memory
@@ -175,6 +177,9 @@ pub(crate) struct Up {
     /// Return when everything is healthy, and leave it running
     #[arg(short, long)]
     pub(crate) detach: bool,
+    /// Build images first, which is done anyway: only changed steps take time
+    #[arg(id = "build", long)]
+    pub(crate) _build: bool,
     /// Start a new release of each service even when nothing changed
     #[arg(long)]
     pub(crate) recreate: bool,
@@ -183,6 +188,17 @@ pub(crate) struct Up {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) wait: Wait,
+}
+
+/// `ms build`.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Services [default: all]
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    /// Do every step again, also those that were done before
+    #[arg(long)]
+    pub(crate) no_cache: bool,
 }
 
 /// `ms down`.

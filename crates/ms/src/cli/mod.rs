@@ -8,6 +8,8 @@ mod about;
 mod api;
 mod args;
 mod attach;
+mod build;
+mod building;
 mod change;
 mod compose;
 mod events;
@@ -118,6 +120,7 @@ async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut
     let clock = &SystemClock;
     let change = match command {
         Command::Up(up) => return up::run(up, shared, here, clock, out).await,
+        Command::Build(build) => return build::run(build, shared, here, clock, out).await,
         Command::Down(down) => return change::down(down, shared, here, clock, out).await,
         Command::Config(config) => return file::config(config, shared, here, out),
         Command::Check(check) => return file::check(check, shared, here, out),

@@ -8,6 +8,7 @@ use base::{Clock, Problem};
 use console::wire::{Accepted, Command, Health, Overview, ServiceView};
 
 use super::api::Client;
+use super::building::Building;
 use super::interrupt::Interrupt;
 use super::out::Out;
 use super::settle::{Goal, Verdict, problem, reached, verdict};
@@ -180,21 +181,36 @@ pub(crate) async fn send(
     let start = clock.monotonic();
     let mut live = Live::default();
     let mut said = false;
+    let mut building = Building::new(clock);
+    let silent = out.mode.quiet || out.mode.json;
     let mut answer = std::pin::pin!(client.command(command));
     let answer = loop {
-        tokio::select! {
-            answer = &mut answer => break answer,
-            () = interrupt.next() => break Err(Stop::Interrupted),
-            () = tokio::time::sleep(POLL) => {}
+        let answer = tokio::select! {
+            answer = &mut answer => Some(answer),
+            () = interrupt.next() => Some(Err(Stop::Interrupted)),
+            () = tokio::time::sleep(POLL) => None,
+        };
+        if !silent {
+            let lines = building.look(client, out.mode.color_err).await;
+            if !lines.is_empty() {
+                said = true;
+                live.erase(out)?;
+                lines.iter().try_for_each(|line| out.progress(line))?;
+                out.flush()?;
+            }
+        }
+        if let Some(answer) = answer {
+            break answer;
         }
         let waited = clock.monotonic() - start;
-        if waited < QUICK || out.mode.quiet || out.mode.json {
+        if waited < QUICK || silent {
             continue;
         }
         if out.mode.terminal_err {
             live.frame += 1;
             let spinner = paint(out.mode.color_err, Style::Cyan, live.spinner());
-            let row = format!("{spinner} preparing  {}", show_duration(waited));
+            let now = building.now.as_deref().unwrap_or("preparing");
+            let row = format!("{spinner} {now}  {}", show_duration(waited));
             live.draw(&[row], super::terminal::width().unwrap_or(80), out)?;
         } else if !std::mem::replace(&mut said, true) {
             out.progress(&format!("{} preparing", moment(clock.now())))?;

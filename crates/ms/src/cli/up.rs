@@ -63,7 +63,7 @@ pub(crate) async fn run(
 }
 
 /// Ends an engine that was started for an app that it did not get.
-async fn end_without_app(client: &Client, clock: &dyn Clock) {
+pub(crate) async fn end_without_app(client: &Client, clock: &dyn Clock) {
     // It may be gone already, which is as well.
     if !client.status().await.is_ok_and(|status| status.app.is_none()) {
         return;
@@ -220,7 +220,7 @@ async fn say_what_is_kept(shared: &Shared, client: &Client, out: &mut Out) -> Ou
 }
 
 /// These services and all that they depend on; every service when none is named.
-fn with_dependencies(app: &App, services: &[String]) -> Outcome<Vec<String>> {
+pub(crate) fn with_dependencies(app: &App, services: &[String]) -> Outcome<Vec<String>> {
     let mut known = Vec::new();
     for name in services {
         let service = app.services.get(name.as_str()).ok_or_else(|| unknown(app, name))?;

@@ -10,8 +10,8 @@ use base::metrics::Registry;
 use base::{Clock, InstanceId, Problem, UnixNanos};
 use console::engine::Answer;
 use console::wire::{
-    Accepted, Chart, ChartQuery, Command, EventView, LogLine, LogPage, LogQuery, Overview,
-    ServiceDetail, Status, Why,
+    Accepted, BuildLine, Chart, ChartQuery, Command, EventView, LogLine, LogPage, LogQuery,
+    Overview, ServiceDetail, Status, Why,
 };
 use control::Control;
 use telemetry::process::ProcessMetrics;
@@ -19,6 +19,7 @@ use telemetry::{History, LogStore};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::builds::Builds;
 use super::carry::Request;
 use super::figures::{self, Figures};
 use super::lock::Folder;
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) ending: AtomicBool,
     pub(super) folder: Folder,
     pub(super) requests: mpsc::Sender<Request>,
+    pub(super) builder: builder::Builder,
+    pub(super) builds: Builds,
 }
 
 /// Nothing here panics while it holds a lock; if something did, what it guards is still whole.
@@ -124,6 +127,10 @@ impl console::Engine for Api {
         // What is older than the journal in memory comes from disk; nothing is shown without it.
         let events = self.0.control.events(after, limit).unwrap_or_default();
         events.iter().map(views::event).collect()
+    }
+
+    fn builds(&self, after: u64, limit: usize) -> Vec<BuildLine> {
+        self.0.builds.after(after, limit)
     }
 
     fn chart(&self, query: &ChartQuery) -> Result<Chart, Problem> {

@@ -24,7 +24,7 @@ use tokio::time::MissedTickBehavior;
 use super::api::Shared;
 use super::convert;
 use super::ending::WhenDown;
-use super::prepare::{self, Prepared, Workshop};
+use super::prepare::{self, Outcome, Prepared, Workshop};
 use super::published::{self, HostPorts};
 
 /// Bits of a table's version below the plan's: listeners change more often than plans.
@@ -62,6 +62,7 @@ enum Done {
     Removed { id: InstanceId },
     Other,
     Up { up: Box<UpReady>, reply: Reply },
+    Built { answer: Result<Accepted, Problem>, reply: Reply },
     UpFailed { problem: Problem, reply: Reply },
 }
 
@@ -72,12 +73,25 @@ enum Undertaken {
     Up,
 }
 
+/// What follows when everything is prepared.
+#[derive(Clone, Copy)]
+enum Then {
+    Up {
+        recreate: bool,
+    },
+    /// Nothing: images were to be built.
+    Rest {
+        no_cache: bool,
+    },
+}
+
 /// An app with everything prepared.
 struct UpReady {
     app: spec::App,
     services: Vec<ServiceName>,
     recreate: bool,
     prepared: BTreeMap<ServiceName, Prepared>,
+    warnings: Vec<(ServiceName, Problem)>,
 }
 
 /// The loop and what it remembers between turns.
@@ -186,6 +200,8 @@ impl Carrier {
             }
         }
         self.agent.stop_deleting();
+        // A build under way stops, and what it has finished is kept.
+        self.shared.ending.store(true, Ordering::Relaxed);
         let finish = async { while self.works.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(WORKS_GRACE, finish).await;
         self.control.flush().map_err(super::serve::internal)
@@ -373,6 +389,11 @@ impl Carrier {
                 self.preparing -= 1;
                 let _ = reply.send(Err(problem));
             }
+            Done::Built { answer, reply } => {
+                self.preparing -= 1;
+                self.prune_layers();
+                let _ = reply.send(answer);
+            }
             Done::Up { up, reply } => {
                 self.preparing -= 1;
                 let answer = self.up(*up)?;
@@ -407,7 +428,11 @@ impl Carrier {
             |services: &[String], build: fn(Vec<ServiceName>) -> Do| Ok(build(names(services)?));
         let command = match command {
             wire::Command::Up { app, services, recreate } => {
-                self.prepare(app, services, recreate, reply);
+                self.prepare(app, services, Then::Up { recreate }, reply);
+                return Ok(());
+            }
+            wire::Command::Build { app, services, no_cache } => {
+                self.prepare(app, services, Then::Rest { no_cache }, reply);
                 return Ok(());
             }
             wire::Command::Down { volumes, exit } => {
@@ -478,13 +503,7 @@ impl Carrier {
     }
 
     /// Prepares an app beside the loop; `up` follows when that is done.
-    fn prepare(
-        &mut self,
-        app: serde_json::Value,
-        services: Vec<String>,
-        recreate: bool,
-        reply: Reply,
-    ) {
+    fn prepare(&mut self, app: serde_json::Value, services: Vec<String>, then: Then, reply: Reply) {
         let app: spec::App = match serde_json::from_value(app) {
             Ok(app) => app,
             Err(e) => {
@@ -502,19 +521,27 @@ impl Carrier {
                 return;
             }
         };
-        let workshop = Workshop {
-            layers_dir: self.shared.state_dir.join("layers"),
-            overlay: self.agent.isolation().mode == agent::Mode::Full,
-        };
         let ours: Vec<_> = self.edge_status.borrow().listeners.keys().copied().collect();
         self.preparing += 1;
         let shared = self.shared.clone();
         // Copying and hashing files may take a while.
         let work = self.works.spawn_blocking(move || {
+            let unwanted = || reply.is_closed() || shared.ending.load(Ordering::Relaxed);
+            let workshop = Workshop {
+                layers_dir: shared.state_dir.join("layers"),
+                builder: &shared.builder,
+                clock: &*shared.clock,
+                watch: &|service| shared.builds.watch(service, &unwanted),
+                no_cache: matches!(then, Then::Rest { no_cache: true }),
+            };
+            let Then::Up { recreate } = then else {
+                let answer = build_all(&app, &services, &workshop, shared.revision());
+                return Done::Built { answer, reply };
+            };
             let wanted = app.with_dependencies(&services);
             match prepare_all(&app, &wanted, &workshop, &shared.host_ports, &ours) {
-                Ok(prepared) => {
-                    let up = UpReady { app, services, recreate, prepared };
+                Ok(Outcome { prepared, warnings, .. }) => {
+                    let up = UpReady { app, services, recreate, prepared, warnings };
                     Done::Up { up: Box::new(up), reply }
                 }
                 Err(problem) => Done::UpFailed { problem, reply },
@@ -552,6 +579,9 @@ impl Carrier {
             self.set_when_down(None);
             WhenDown::forget(&self.shared.state_dir);
             if !accepted.changed.is_empty() {
+                let changed = |(name, _): &(_, _)| accepted.changed.contains(name);
+                let told: Vec<_> = up.warnings.into_iter().filter(changed).collect();
+                accepted.warnings.extend(told.into_iter().map(|(_, problem)| problem));
                 accepted.warnings.extend(self.less_isolated());
             }
         }
@@ -580,9 +610,13 @@ impl Carrier {
         let state = self.control.state();
         let each = state.releases.values().map(|release| convert::prepared(release).layers);
         let kept: Vec<std::path::PathBuf> = each.flatten().collect();
-        // Here and now, so that no release that begins meanwhile takes one for its own. What cannot
-        // go is tried again with the next release.
-        let _ = self.agent.discard_layers(&kept);
+        let shared = self.shared.clone();
+        // What cannot go now is tried again with the next release.
+        self.works.spawn_blocking(move || {
+            let now = shared.clock.now();
+            let _ = shared.builder.prune(&kept, builder::Keep::default(), now);
+            Done::Other
+        });
     }
 
     /// Samples everything; true when something else than figures may have changed.
@@ -630,7 +664,7 @@ impl Carrier {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|_| volumes) {
             let _ = self.agent.discard(&entry.path());
         }
-        let _ = self.agent.discard(&self.shared.state_dir.join("layers"));
+        let _ = self.shared.builder.prune(&[], builder::Keep::default(), self.shared.clock.now());
     }
 
     /// Whether the engine ends now; does first what was wanted for when the app is down.
@@ -673,13 +707,34 @@ impl Carrier {
     }
 }
 
+/// Builds the images of these services, all when none is named.
+fn build_all(
+    app: &spec::App,
+    services: &[ServiceName],
+    workshop: &Workshop<'_>,
+    revision: u64,
+) -> Result<Accepted, Problem> {
+    let wanted = |service: &&spec::Service| {
+        service.uses_build() && (services.is_empty() || services.contains(&service.name))
+    };
+    let wanted = app.services.values().filter(wanted).map(|service| service.name.clone()).collect();
+    if !workshop.builder.can_build() {
+        return Err(Problem::new("build-not-root", "nothing can be built here")
+            .with_cause("the steps of a build need files of their own, which only root can have")
+            .with_next("run ms as root"));
+    }
+    let Outcome { built, warnings, .. } = prepare::all(app, &wanted, workshop)?;
+    let warnings = warnings.into_iter().map(|(_, problem)| problem).collect();
+    Ok(Accepted { revision, changed: built, warnings })
+}
+
 fn prepare_all(
     app: &spec::App,
     names: &BTreeSet<ServiceName>,
-    workshop: &Workshop,
+    workshop: &Workshop<'_>,
     host_ports: &HostPorts,
     ours: &[std::net::SocketAddr],
-) -> Result<BTreeMap<ServiceName, Prepared>, Problem> {
+) -> Result<Outcome, Problem> {
     let prepared = prepare::all(app, names, workshop)?;
     let mut wanted = Vec::new();
     for (name, service) in app.services.iter().filter(|(name, _)| names.contains(*name)) {

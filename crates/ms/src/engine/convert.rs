@@ -62,7 +62,10 @@ pub(super) fn process(
         argv: prepared.argv,
         env: env.into_iter().collect(),
         working_dir: prepared.working_dir,
-        view: View::Overlay { layers: prepared.layers },
+        view: match prepared.base {
+            Some(base) => View::Image { layers: prepared.layers, base },
+            None => View::Overlay { layers: prepared.layers },
+        },
         mounts: mounts(definition, &record.id, state_dir),
         hosts: hosts_of(state, &record.id),
         hostname: Some(hostname),

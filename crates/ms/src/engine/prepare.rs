@@ -1,13 +1,15 @@
-//! What a service needs before it can run as a release: the files and settings of its Dockerfile,
-//! and with them the exact process to start.
+//! What a service needs before it can run as a release: the image that its Dockerfile describes,
+//! and with it the exact process to start.
 //!
-//! Not here: starting it, and `prepare` commands, which the command line runs. The result is part of the release: equal values run the same thing, so a
-//! changed file that a Dockerfile copies, or a rebuilt program, makes a new release.
+//! Not here: building (`builder`), starting it, and `prepare` commands, which the command line
+//! runs. The result is part of the release: equal values run the same thing, so a changed file that
+//! a Dockerfile copies, or a rebuilt program, makes a new release.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use base::{Problem, ServiceName};
+use base::{Clock, Problem, ServiceName};
+use builder::{BuildError, Builder, Image, Order};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use spec::dockerfile::{self, ImageRecipe};
@@ -24,8 +26,10 @@ pub(super) struct Prepared {
     pub(super) env: BTreeMap<String, String>,
     /// Where it starts, as the instance sees it.
     pub(super) working_dir: PathBuf,
-    /// Folders laid over the host's files.
+    /// Folders laid over `base`, first on top.
     pub(super) layers: Vec<PathBuf>,
+    /// What lies below them when they are an image; files of the host otherwise.
+    pub(super) base: Option<agent::Base>,
     /// TCP ports that it is expected to listen on.
     pub(super) ports: BTreeSet<u16>,
     /// How to tell that it is healthy.
@@ -39,11 +43,28 @@ pub(super) struct Prepared {
 }
 
 /// What preparing may use.
-pub(super) struct Workshop {
+pub(super) struct Workshop<'a> {
     /// Where layers are kept.
     pub(super) layers_dir: PathBuf,
-    /// Instances see the image's paths; otherwise they run in the context folder.
-    pub(super) overlay: bool,
+    /// Builds images, where instances can see them.
+    pub(super) builder: &'a Builder,
+    /// Tells the time.
+    pub(super) clock: &'a dyn Clock,
+    /// Who waits for builds.
+    pub(super) watch: &'a dyn Fn(&ServiceName) -> Box<dyn builder::Watch + 'a>,
+    /// Steps that were done before are done again.
+    pub(super) no_cache: bool,
+}
+
+/// What was prepared, and what a person should know of it.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// By service.
+    pub(super) prepared: BTreeMap<ServiceName, Prepared>,
+    /// Services whose image is new.
+    pub(super) built: Vec<ServiceName>,
+    /// Each once, with the service that it is about.
+    pub(super) warnings: Vec<(ServiceName, Problem)>,
 }
 
 /// Prepares these services of an app.
@@ -53,22 +74,49 @@ pub(super) struct Workshop {
 pub(super) fn all(
     app: &App,
     names: &BTreeSet<ServiceName>,
-    workshop: &Workshop,
-) -> Result<BTreeMap<ServiceName, Prepared>, Problem> {
-    let mut prepared = BTreeMap::new();
+    workshop: &Workshop<'_>,
+) -> Result<Outcome, Problem> {
+    let mut outcome = Outcome::default();
     for (name, service) in app.services.iter().filter(|(name, _)| names.contains(*name)) {
-        let one = one(app, service, workshop)?;
-        prepared.insert(name.clone(), one);
+        let (one, is_new, warnings) = one(app, service, workshop)?;
+        outcome.prepared.insert(name.clone(), one);
+        outcome.built.extend(is_new.then(|| name.clone()));
+        let new = |problem: &Problem| !outcome.warnings.iter().any(|(_, known)| known == problem);
+        let warnings: Vec<_> = warnings.into_iter().filter(new).collect();
+        outcome.warnings.extend(warnings.into_iter().map(|problem| (name.clone(), problem)));
     }
-    Ok(prepared)
+    Ok(outcome)
 }
 
-fn one(app: &App, service: &Service, workshop: &Workshop) -> Result<Prepared, Problem> {
-    let image = match &service.build {
-        Some(build) if service.uses_build() => Some(image(service, build, workshop)?),
-        _ => None,
-    };
-    let recipe = image.as_ref().map(|(recipe, _)| recipe);
+fn one(
+    app: &App,
+    service: &Service,
+    workshop: &Workshop<'_>,
+) -> Result<(Prepared, bool, Vec<Problem>), Problem> {
+    let can_build = workshop.builder.can_build();
+    let mut warnings = Vec::new();
+    let mut image = None;
+    let mut read = None;
+    match &service.build {
+        Some(build) if service.uses_build() && can_build => {
+            image = Some(built(service, build, workshop)?);
+        }
+        Some(build) if service.uses_build() => read = Some(recipe(service, build)?),
+        _ if service.extension.native => {}
+        _ => image = known(service, workshop)?,
+    }
+    let mut skipped_steps = Vec::new();
+    if let Some((_, steps)) = &read {
+        skipped_steps.clone_from(steps);
+        warnings.extend(skipped(service, steps));
+    }
+    let notes = image.iter().flat_map(|image| &image.notes);
+    warnings.extend(notes.map(|note| {
+        let what = format!("`{}`: {note}", service.name);
+        Problem::new("other-version", what).with_place(service.place.clone())
+    }));
+    let recipe = image.as_ref().map(|image| &image.recipe);
+    let recipe = recipe.or(read.as_ref().map(|(recipe, _)| recipe));
     let argv = dockerfile::run_command(service, recipe);
     if argv.is_empty() {
         return Err(Problem::new("no-command", format!("`{}` has nothing to run", service.name))
@@ -76,38 +124,84 @@ fn one(app: &App, service: &Service, workshop: &Workshop) -> Result<Prepared, Pr
             .with_cause("neither the file nor its Dockerfile names a command")
             .with_next("add `command:`, or CMD to the Dockerfile"));
     }
-    let mut env = host_env();
+    let mut env = match &image {
+        // An image has an environment of its own.
+        Some(image) => BTreeMap::from([
+            ("HOME".to_owned(), image.home.clone()),
+            ("PATH".to_owned(), dockerfile::DEFAULT_PATH.to_owned()),
+        ]),
+        None => host_env(),
+    };
     env.extend(dockerfile::environment(service, recipe));
-    let working_dir = match (recipe, &service.build) {
+    let working_dir = match (&read, &service.build) {
         // Without a view of its own an instance runs where the image's files came from.
-        (Some(_), Some(build)) if !workshop.overlay => build.context.clone(),
+        (Some(_), Some(build)) => build.context.clone(),
         _ => dockerfile::working_dir(service, recipe, &app.project_dir),
     };
-    let mut layers: Vec<PathBuf> = image.iter().filter_map(|(_, layer)| layer.clone()).collect();
+    let user = service.user.clone().or_else(|| recipe.and_then(|r| r.user.clone()));
     let mut programs = BTreeMap::new();
+    let mut layers = Vec::new();
     if recipe.is_none() {
         let named = named_files(&argv, &working_dir);
-        if workshop.overlay && !named.is_empty() {
+        if can_build && !named.is_empty() {
             layers.push(keep(service, &named, workshop)?);
         } else {
             programs = fingerprints(&named);
         }
     }
-    Ok(Prepared {
+    let base = image.as_ref().map(|image| image.base);
+    let is_new = image.as_ref().is_some_and(|image| image.steps_done > 0);
+    let prepared = Prepared {
         env,
-        layers,
         health: service.healthcheck.clone().filter(|h| h.test != Test::None),
-        user: service.user.clone().or_else(|| recipe.and_then(|r| r.user.clone())),
-        skipped_steps: recipe.map(steps).unwrap_or_default(),
+        user,
+        skipped_steps,
         programs,
         argv,
         ports: service.tcp_ports(),
         working_dir,
-    })
+        base,
+        layers: image.map_or(layers, |image| image.layers),
+    };
+    Ok((prepared, is_new, warnings))
 }
 
-fn steps(recipe: &ImageRecipe) -> Vec<String> {
-    recipe.skipped_runs.iter().map(|step| step.text.clone()).collect()
+/// Builds a service's image.
+fn built(service: &Service, build: &Build, workshop: &Workshop<'_>) -> Result<Image, Problem> {
+    let order = Order {
+        service: &service.name,
+        build,
+        no_cache: workshop.no_cache,
+        secrets: BTreeMap::new(),
+        user: service.user.as_deref(),
+    };
+    let mut watch = (workshop.watch)(&service.name);
+    let built = workshop.builder.build(&order, workshop.clock, &mut *watch);
+    built.map_err(BuildError::problem)
+}
+
+/// What this machine has in place of a service's image.
+fn known(service: &Service, workshop: &Workshop<'_>) -> Result<Option<Image>, Problem> {
+    let Some(image) = service.image.as_ref().filter(|_| workshop.builder.can_build()) else {
+        return Ok(None);
+    };
+    let user = service.user.as_deref();
+    workshop.builder.image(image, &service.place, user).map_err(BuildError::problem)
+}
+
+/// One line about RUN steps that need root.
+fn skipped(service: &Service, steps: &[String]) -> Option<Problem> {
+    let what = match steps.len() {
+        0 => return None,
+        1 => format!("a RUN step of `{}` is not run", service.name),
+        n => format!("{n} RUN steps of `{}` are not run", service.name),
+    };
+    let each = steps.iter().map(|step| step.chars().take(60).collect::<String>());
+    let cause = format!("not root:\n{}", each.collect::<Vec<_>>().join("\n"));
+    let next =
+        "run ms as root, or do it once on the host, or name it as `x-mainspring: {prepare: …}`";
+    let problem = Problem::new("run-skipped", what).with_place(service.place.clone());
+    Some(problem.with_cause(cause).with_next(next))
 }
 
 /// What a program needs from the host's environment; nothing else of it is passed on.
@@ -137,35 +231,13 @@ fn named_files(argv: &[String], working_dir: &Path) -> Vec<PathBuf> {
 
 /// Keeps files as they are now in a layer at their own paths, so that this release runs them even
 /// when they were built anew since: a rollback gets the old program back.
-fn keep(service: &Service, files: &[PathBuf], workshop: &Workshop) -> Result<PathBuf, Problem> {
-    let step = |path: &PathBuf| agent::image::CopyStep {
-        sources: vec![glob_escaped(path)],
-        dest: path.clone(),
-        ..agent::image::CopyStep::default()
-    };
-    let layer = agent::image::LayerSpec {
-        context: "/".into(),
-        workdir: "/".into(),
-        copies: files.iter().map(step).collect(),
-    };
-    agent::image::materialize(&layer, &|_, _| false, &workshop.layers_dir).map_err(|e| {
+fn keep(service: &Service, files: &[PathBuf], workshop: &Workshop<'_>) -> Result<PathBuf, Problem> {
+    builder::keep(files, &workshop.layers_dir).map_err(|e| {
         Problem::new("copy-failed", format!("cannot keep the program of `{}`", service.name))
             .with_place(service.place.clone())
             .with_cause(e.to_string())
             .with_next("make room for a copy of it in the state folder")
     })
-}
-
-/// A path as a COPY source that means only itself.
-fn glob_escaped(path: &Path) -> String {
-    let mut text = String::new();
-    for c in path.to_string_lossy().chars() {
-        if matches!(c, '*' | '?' | '[' | '\\') {
-            text.push('\\');
-        }
-        text.push(c);
-    }
-    text
 }
 
 /// Hashes of files, so that a rebuilt program is noticed.
@@ -182,12 +254,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Reads a service's Dockerfile and lays out what it copies.
-fn image(
-    service: &Service,
-    build: &Build,
-    workshop: &Workshop,
-) -> Result<(ImageRecipe, Option<PathBuf>), Problem> {
+/// What a service's Dockerfile says, and its RUN steps, where nothing can be built.
+fn recipe(service: &Service, build: &Build) -> Result<(ImageRecipe, Vec<String>), Problem> {
     let text = match &build.dockerfile_inline {
         Some(text) => text.clone(),
         None => std::fs::read_to_string(&build.dockerfile).map_err(|e| {
@@ -198,53 +266,16 @@ fn image(
                 .with_next("name it with `build.dockerfile`")
         })?,
     };
-    let recipe = recipe(build, &text)?;
-    if !workshop.overlay {
-        return Ok((recipe, None));
-    }
-    let ignore = build.context.join(".dockerignore");
-    let ignore = std::fs::read_to_string(ignore).unwrap_or_default();
-    let ignore = spec::dockerfile::Ignore::parse(&ignore);
-    let layer = agent::image::LayerSpec {
-        context: build.context.clone(),
-        workdir: recipe.workdir.clone(),
-        copies: recipe.copies.iter().filter_map(copy_step).collect(),
-    };
-    let excluded = |path: &Path, is_dir: bool| ignore.excluded(path, is_dir);
-    let layer = agent::image::materialize(&layer, &excluded, &workshop.layers_dir);
-    let layer = layer.map_err(|e| {
-        let at = build.dockerfile.display();
-        Problem::new("copy-failed", format!("cannot copy what `{at}` of `{}` asks", service.name))
-            .with_place(build.place.clone())
-            .with_cause(e.to_string())
-            .with_next("check the COPY steps and .dockerignore")
-    })?;
-    Ok((recipe, Some(layer)))
-}
-
-/// A COPY of the context. Those from other stages cannot be carried out; a finding says so.
-fn copy_step(copy: &dockerfile::Copy) -> Option<agent::image::CopyStep> {
-    if copy.from.is_some() {
-        return None;
-    }
-    let inline = copy.inline.iter().map(|file| (file.name.clone(), file.text.clone()));
-    Some(agent::image::CopyStep {
-        sources: copy.sources.clone(),
-        inline: inline.collect(),
-        dest: copy.dest.clone(),
-        dest_is_dir: copy.dest_is_dir,
-        mode: copy.chmod.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok()),
-    })
-}
-
-fn recipe(build: &Build, text: &str) -> Result<ImageRecipe, Problem> {
-    let first = |findings: Vec<spec::Finding>| {
-        let worst = findings.into_iter().max_by_key(|f| f.severity == spec::Severity::Error);
-        worst.map_or_else(|| Problem::new("dockerfile", "cannot be read"), |f| f.problem)
-    };
     let first_line = if build.dockerfile_inline.is_some() { build.place.line } else { 1 };
-    let parsed = dockerfile::parse(text, &build.dockerfile, first_line).map_err(first)?;
     let target = build.target.as_deref();
+    let begin = |_: &str| ImageRecipe::default();
     // Its findings were told when the Compose file was loaded.
-    dockerfile::final_stage(&parsed, target, &build.args).map_err(first)
+    let plan = dockerfile::parse(&text, &build.dockerfile, first_line)
+        .and_then(|parsed| dockerfile::plan(&parsed, target, &build.args, &begin))
+        .map_err(|findings| BuildError::Dockerfile(findings).problem())?;
+    let steps = plan.stages.iter().flat_map(|stage| &stage.steps);
+    let runs = steps.filter(|step| matches!(step.action, dockerfile::Action::Run(_)));
+    let runs = runs.map(|step| step.text.trim_start_matches("RUN ").to_owned()).collect();
+    let last = plan.stages.into_iter().next_back();
+    Ok((last.map(|stage| stage.recipe).unwrap_or_default(), runs))
 }

@@ -77,6 +77,8 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
         ending: AtomicBool::new(false),
         folder: super::lock::Folder::new(state_dir.join("control.redb")),
         requests,
+        builder: builder::Builder::new((*agent).clone(), &state_dir),
+        builds: super::builds::Builds::new(clock.clone()),
     });
     announce(&shared);
     let carrier = Carrier::new(control, agent, agent_events, edge.status(), routes, shared.clone());

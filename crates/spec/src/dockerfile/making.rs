@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::lines::{Dockerfile, Instruction};
-use super::stage::Stage;
+use super::stage::Source;
 use super::words::{Words, json, split};
-use super::{ImageRecipe, SkippedStep};
+use super::{Action, DEFAULT_PATH, ImageRecipe, Step};
 use crate::Finding;
 use crate::model::{Healthcheck, PortKind, Test};
 use crate::read::normal;
@@ -15,103 +15,65 @@ const ERRORS_MAX: usize = 50;
 const EXPOSE_MAX: usize = 4096;
 const VALUES_BYTES_MAX: usize = 1 << 20;
 
-/// What PATH is where an image does not say.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// A recipe in the making.
+/// A stage in the making.
 pub(super) struct Making<'f> {
     pub(super) file: &'f Dockerfile,
-    args: &'f BTreeMap<String, String>,
+    pub(super) args: &'f BTreeMap<String, String>,
     /// ARG before the first FROM.
     global: &'f BTreeMap<String, String>,
-    pub(super) stages: &'f [Stage<'f>],
+    /// The stages before this one, which it may copy from.
+    pub(super) earlier: &'f [Source<'f>],
     pub(super) recipe: ImageRecipe,
+    pub(super) steps: Vec<Step>,
     errors: Vec<Finding>,
-    /// ARG of the present stage.
-    declared: BTreeMap<String, String>,
-    shell: Vec<String>,
-    /// CMD stands in the present stage; one from below goes when ENTRYPOINT is set.
+    /// ARG of the stage.
+    pub(super) declared: BTreeMap<String, String>,
+    /// CMD stands in the stage; one from below goes when ENTRYPOINT is set.
     cmd_here: bool,
     /// Ports that EXPOSE named, repeats included.
     exposed: usize,
 }
 
 impl<'f> Making<'f> {
+    /// A stage that begins with `recipe`.
     pub(super) fn new(
         file: &'f Dockerfile,
         args: &'f BTreeMap<String, String>,
         global: &'f BTreeMap<String, String>,
-        stages: &'f [Stage<'f>],
-        base: String,
+        earlier: &'f [Source<'f>],
+        mut recipe: ImageRecipe,
     ) -> Making<'f> {
-        let recipe = ImageRecipe {
-            base,
-            workdir: PathBuf::from("/"),
-            env: BTreeMap::new(),
-            copies: Vec::new(),
-            entrypoint: None,
-            cmd: None,
-            expose: Vec::new(),
-            user: None,
-            stop_signal: None,
-            healthcheck: None,
-            volumes: Vec::new(),
-            labels: BTreeMap::new(),
-            skipped_runs: Vec::new(),
-            findings: Vec::new(),
-        };
+        if recipe.workdir.as_os_str().is_empty() {
+            recipe.workdir = PathBuf::from("/");
+        }
         Making {
             file,
             args,
             global,
-            stages,
+            earlier,
             recipe,
+            steps: Vec::new(),
             errors: Vec::new(),
             declared: BTreeMap::new(),
-            shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
             cmd_here: false,
             exposed: 0,
         }
     }
 
-    pub(super) fn stage(&mut self, stage: &Stage<'f>) {
-        self.declared.clear();
-        self.cmd_here = false;
-        for instruction in stage.body {
+    pub(super) fn stage(
+        mut self,
+        body: &[Instruction],
+    ) -> Result<(ImageRecipe, Vec<Step>), Vec<Finding>> {
+        for instruction in body {
             let done = self.instruction(instruction).and_then(|()| self.bounded());
             if let Err(what) = done {
                 self.errors.push(bad(self.file, instruction, what));
                 if self.errors.len() >= ERRORS_MAX {
-                    return;
+                    break;
                 }
             }
         }
-    }
-
-    pub(super) fn finish(mut self) -> Result<ImageRecipe, Vec<Finding>> {
-        if !self.errors.is_empty() {
-            return Err(self.errors);
-        }
-        if let Some(first) = self.recipe.skipped_runs.first() {
-            let steps: Vec<String> = self
-                .recipe
-                .skipped_runs
-                .iter()
-                .map(|s| {
-                    format!("line {}: {}", s.line, s.text.chars().take(60).collect::<String>())
-                })
-                .collect();
-            let what = match steps.len() {
-                1 => "a RUN step is not run".to_owned(),
-                n => format!("{n} RUN steps are not run"),
-            };
-            let finding = Finding::warning("run-skipped", what)
-                .at(&self.file.place(first.line))
-                .cause(steps.join("\n"))
-                .next("do it once on the host, or name it as `x-mainspring: {prepare: …}`");
-            self.recipe.findings.push(finding);
-        }
-        Ok(self.recipe)
+        if self.errors.is_empty() { Ok((self.recipe, self.steps)) } else { Err(self.errors) }
     }
 
     pub(super) fn lookup(&self, name: &str) -> Option<String> {
@@ -158,7 +120,9 @@ impl<'f> Making<'f> {
                 if dir.is_empty() {
                     return Err("WORKDIR is empty".to_owned());
                 }
-                self.recipe.workdir = normal(&self.recipe.workdir.join(dir));
+                let dir = normal(&self.recipe.workdir.join(dir));
+                self.recipe.workdir.clone_from(&dir);
+                self.step(instruction, Action::Folder(dir));
             }
             "USER" => self.recipe.user = Some(words.fill(rest)?).filter(|u| !u.is_empty()),
             "STOPSIGNAL" => {
@@ -190,7 +154,7 @@ impl<'f> Making<'f> {
             }
             "SHELL" => {
                 let shell = json(rest).filter(|shell| !shell.is_empty());
-                self.shell = shell.ok_or("SHELL takes a list in JSON")?;
+                self.recipe.shell = shell.ok_or("SHELL takes a list in JSON")?;
             }
             "HEALTHCHECK" => {
                 let check = self.healthcheck(rest)?;
@@ -198,9 +162,12 @@ impl<'f> Making<'f> {
             }
             "COPY" | "ADD" => {
                 let copy = self.copy(instruction)?;
-                self.recipe.copies.push(copy);
+                self.step(instruction, Action::Copy(copy));
             }
-            "RUN" => self.skip(instruction),
+            "RUN" => {
+                let run = self.run(instruction)?;
+                self.step(instruction, Action::Run(run));
+            }
             "ONBUILD" => {
                 let finding = Finding::warning("onbuild-ignored", "ONBUILD has no effect")
                     .at(&self.file.place(instruction.line))
@@ -234,11 +201,23 @@ impl<'f> Making<'f> {
         Ok(())
     }
 
-    fn skip(&mut self, instruction: &Instruction) {
-        let body = instruction.heredocs.iter().map(|h| h.text.as_str());
-        let whole: Vec<&str> = [instruction.rest.as_str()].into_iter().chain(body).collect();
-        let text = whole.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
-        self.recipe.skipped_runs.push(SkippedStep { line: instruction.line, text });
+    fn step(&mut self, instruction: &Instruction, action: Action) {
+        let mut text = format!("{} {}", instruction.keyword, instruction.rest);
+        // The text behind `<<EOF` says more than that word.
+        if let ("RUN", Some(first)) = (instruction.keyword, instruction.heredocs.first()) {
+            text.push(' ');
+            text.push_str(&first.text);
+        }
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let place = self.file.place(instruction.line);
+        self.steps.push(Step { place, text, action });
+    }
+
+    pub(super) fn shell(&self) -> Vec<String> {
+        match self.recipe.shell.as_slice() {
+            [] => vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            shell => shell.to_vec(),
+        }
     }
 
     /// The exec form as it is; the shell form through the shell.
@@ -246,7 +225,7 @@ impl<'f> Making<'f> {
         match json(rest) {
             Some(words) => words,
             None if rest.is_empty() => Vec::new(),
-            None => self.shell.iter().cloned().chain([rest.to_owned()]).collect(),
+            None => self.shell().into_iter().chain([rest.to_owned()]).collect(),
         }
     }
 

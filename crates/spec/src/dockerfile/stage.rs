@@ -2,16 +2,57 @@
 
 use std::collections::BTreeMap;
 
-use super::ImageRecipe;
 use super::lines::{Dockerfile, Instruction};
 use super::making::{Making, bad, declared_args};
 use super::words::{Words, split};
+use super::{Action, ImageRecipe, Origin, Step};
 use crate::Finding;
 use crate::suggest::nearest;
 
+/// The stages that one of them needs, in the order of the file; that one is the last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Never empty.
+    pub stages: Vec<Stage>,
+}
+
+impl Plan {
+    /// A stage by its number in the file.
+    pub fn stage(&self, number: usize) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.number == number)
+    }
+}
+
+/// One stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Its number in the file, from 0.
+    pub number: usize,
+    /// Its name.
+    pub name: Option<String>,
+    /// What it begins with.
+    pub start: Start,
+    /// Where its FROM stands.
+    pub place: base::Place,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// What it says at its end.
+    pub recipe: ImageRecipe,
+}
+
+/// What a stage begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// An image.
+    Image(String),
+    /// An earlier stage, by its number in the file.
+    Stage(usize),
+}
+
 /// The recipe of a stage: the last, or the one called `target`. `args` are values of ARG.
 ///
-/// A stage that builds on another of the file takes over what that one says.
+/// A stage that builds on another of the file takes over what that one says; of images, only what
+/// is known without having them.
 ///
 /// # Errors
 /// All problems, when something of the stage cannot be read or the target is not there.
@@ -20,17 +61,84 @@ pub fn final_stage(
     target: Option<&str>,
     args: &BTreeMap<String, String>,
 ) -> Result<ImageRecipe, Vec<Finding>> {
+    let mut plan = plan(file, target, args, &crate::images::recipe)?;
+    Ok(plan.stages.pop().map(|stage| stage.recipe).unwrap_or_default())
+}
+
+/// What is to be done for a stage: the last, or the one called `target`. `args` are values of ARG;
+/// `image` says what an image brings along.
+///
+/// # Errors
+/// All problems, when something of the stages cannot be read or the target is not there.
+pub fn plan(
+    file: &Dockerfile,
+    target: Option<&str>,
+    args: &BTreeMap<String, String>,
+    image: &dyn Fn(&str) -> ImageRecipe,
+) -> Result<Plan, Vec<Finding>> {
     let mut errors = Vec::new();
-    let (stages, global) = stages(file, args, &mut errors);
+    let (sources, global) = sources(file, args, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
+    let wanted = wanted(file, target, &sources)?;
+    let mut made: BTreeMap<usize, Stage> = BTreeMap::new();
+    // Only earlier stages can be meant, so this ends; a stage is made when those that it begins
+    // with are, and those that it copies from are made afterwards.
+    let mut next = vec![wanted];
+    while let Some(number) = next.pop() {
+        if made.contains_key(&number) {
+            continue;
+        }
+        let source = &sources[number];
+        let below = sources[..number].iter().rposition(|s| s.is_called(&source.image));
+        if let Some(below) = below.filter(|below| !made.contains_key(below)) {
+            next.extend([number, below]);
+            continue;
+        }
+        let begin = match below {
+            Some(below) => made[&below].recipe.clone(),
+            None => ImageRecipe { base: source.image.clone(), ..image(&source.image) },
+        };
+        let earlier = &sources[..number];
+        match Making::new(file, args, &global, earlier, begin).stage(source.body) {
+            Ok((recipe, steps)) => {
+                next.extend(steps.iter().flat_map(needed));
+                let start = below.map_or_else(|| Start::Image(source.image.clone()), Start::Stage);
+                let place = file.place(source.line);
+                let name = source.name.clone();
+                made.insert(number, Stage { number, name, start, place, steps, recipe });
+            }
+            Err(found) => return Err(found),
+        }
+    }
+    Ok(Plan { stages: made.into_values().collect() })
+}
+
+/// The stages that a step takes files from.
+fn needed(step: &Step) -> Vec<usize> {
+    let of = |origin: &Origin| match origin {
+        Origin::Stage(number) => Some(*number),
+        Origin::Context | Origin::Image(_) => None,
+    };
+    match &step.action {
+        Action::Copy(copy) => of(&copy.from).into_iter().collect(),
+        Action::Run(run) => run.mounts.iter().filter_map(|mount| of(&mount.from)).collect(),
+        Action::Folder(_) => Vec::new(),
+    }
+}
+
+fn wanted(
+    file: &Dockerfile,
+    target: Option<&str>,
+    stages: &[Source<'_>],
+) -> Result<usize, Vec<Finding>> {
     let named = |name: &str| stages.iter().rposition(|s| s.is_called(name));
     let wanted = match target {
         None => stages.len().checked_sub(1),
         Some(name) => named(name).or_else(|| name.parse().ok().filter(|i| *i < stages.len())),
     };
-    let Some(wanted) = wanted else {
+    wanted.ok_or_else(|| {
         let name = target.unwrap_or_default();
         let names = stages.iter().filter_map(|s| s.name.as_deref());
         let next = match nearest(name, names) {
@@ -39,30 +147,19 @@ pub fn final_stage(
         };
         let what = format!("the Dockerfile has no stage `{name}`");
         let finding = Finding::error("dockerfile-stage", what).at(&file.place(1));
-        return Err(vec![finding.cause("`build.target` names it").next(next)]);
-    };
-    // From the stage down to the image that it begins with; only earlier stages can be meant.
-    let mut chain = vec![wanted];
-    let mut root = wanted;
-    while let Some(below) = (0..root).rev().find(|i| stages[*i].is_called(&stages[root].image)) {
-        chain.push(below);
-        root = below;
-    }
-    let mut making = Making::new(file, args, &global, &stages, stages[root].image.clone());
-    for index in chain.into_iter().rev() {
-        making.stage(&stages[index]);
-    }
-    making.finish()
+        vec![finding.cause("`build.target` names it").next(next)]
+    })
 }
 
-/// One stage.
-pub(super) struct Stage<'f> {
-    pub(super) image: String,
-    pub(super) name: Option<String>,
-    pub(super) body: &'f [Instruction],
+/// A stage as it is written.
+pub(super) struct Source<'f> {
+    image: String,
+    name: Option<String>,
+    line: u32,
+    body: &'f [Instruction],
 }
 
-impl Stage<'_> {
+impl Source<'_> {
     pub(super) fn is_called(&self, name: &str) -> bool {
         self.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name))
     }
@@ -85,13 +182,13 @@ fn platform() -> BTreeMap<String, String> {
     both.collect()
 }
 
-fn stages<'f>(
+fn sources<'f>(
     file: &'f Dockerfile,
     args: &BTreeMap<String, String>,
     errors: &mut Vec<Finding>,
-) -> (Vec<Stage<'f>>, BTreeMap<String, String>) {
+) -> (Vec<Source<'f>>, BTreeMap<String, String>) {
     let mut global = platform();
-    let mut stages: Vec<Stage<'f>> = Vec::new();
+    let mut stages: Vec<Source<'f>> = Vec::new();
     let all = &file.instructions;
     for (i, instruction) in all.iter().enumerate() {
         let lookup = |name: &str| global.get(name).cloned();
@@ -120,7 +217,8 @@ fn stages<'f>(
                 let end = body.iter().position(|n| n.keyword == "FROM").unwrap_or(body.len());
                 match words.fill(image) {
                     Ok(image) if !image.is_empty() => {
-                        stages.push(Stage { image, name: name.cloned(), body: &body[..end] })
+                        let (name, line) = (name.cloned(), instruction.line);
+                        stages.push(Source { image, name, line, body: &body[..end] });
                     }
                     Ok(_) => {
                         let what = format!("FROM {image} names no image: an ARG has no value");

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use spec::dockerfile::{ImageRecipe, environment, final_stage, parse, run_command, working_dir};
+use spec::dockerfile::{
+    Action, Copy, ImageRecipe, Origin, Plan, Run, RunMountKind, Start, Step, environment,
+    final_stage, parse, plan, run_command, working_dir,
+};
 use spec::model::{PortKind, Test};
 
 use crate::{Memory, brief, options, show};
@@ -21,6 +24,40 @@ fn recipe(text: &str) -> ImageRecipe {
     recipe_with(text, None, &[])
 }
 
+#[track_caller]
+fn planned(text: &str, target: Option<&str>, args: &[(&str, &str)]) -> Plan {
+    let args: BTreeMap<String, String> =
+        args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let image = |_: &str| ImageRecipe::default();
+    let made =
+        parse(text, Path::new("Dockerfile"), 0).and_then(|f| plan(&f, target, &args, &image));
+    made.map_err(|f| show(&f)).unwrap()
+}
+
+/// The steps of the last stage.
+#[track_caller]
+fn steps(text: &str) -> Vec<Step> {
+    planned(text, None, &[]).stages.pop().unwrap().steps
+}
+
+#[track_caller]
+fn copies(text: &str) -> Vec<Copy> {
+    let copy = |step: Step| match step.action {
+        Action::Copy(copy) => Some(copy),
+        _ => None,
+    };
+    steps(text).into_iter().filter_map(copy).collect()
+}
+
+#[track_caller]
+fn runs(text: &str) -> Vec<Run> {
+    let run = |step: Step| match step.action {
+        Action::Run(run) => Some(run),
+        _ => None,
+    };
+    steps(text).into_iter().filter_map(run).collect()
+}
+
 fn errors(text: &str) -> Vec<String> {
     let made = parse(text, Path::new("Dockerfile"), 0)
         .and_then(|f| final_stage(&f, None, &BTreeMap::new()));
@@ -29,21 +66,20 @@ fn errors(text: &str) -> Vec<String> {
 
 #[test]
 fn a_common_one() {
-    let r = recipe(
-        "# syntax=docker/dockerfile:1\nFROM python:3.12-slim\n\nWORKDIR /app\nENV PYTHONUNBUFFERED=1 \\\n    \
+    let text = "# syntax=docker/dockerfile:1\nFROM python:3.12-slim\n\nWORKDIR /app\nENV PYTHONUNBUFFERED=1 \\\n    \
          # why\n\n    MODE=\"a b\" PATH=/venv/bin:$PATH\nCOPY requirements.txt .\nRUN pip install \\\n  -r requirements.txt\n\
          COPY --chown=app:app . .\nEXPOSE 8000 9000/udp\nUSER app\nHEALTHCHECK --interval=5s --retries=2 CMD curl -f localhost\n\
-         STOPSIGNAL INT\nLABEL a=b \"c d\"='e f'\nVOLUME /data cache\nCMD [\"python\", \"app.py\"]\n",
-    );
+         STOPSIGNAL INT\nLABEL a=b \"c d\"='e f'\nVOLUME /data cache\nCMD [\"python\", \"app.py\"]\n";
+    let (r, copies, steps) = (recipe(text), copies(text), steps(text));
     assert_eq!(r.base, "python:3.12-slim");
     assert_eq!(r.workdir, Path::new("/app"));
     assert_eq!(r.env["MODE"], "a b");
     assert!(r.env["PATH"].starts_with("/venv/bin:/usr/local/sbin:"), "{}", r.env["PATH"]);
     assert_eq!(r.env.len(), 3);
-    assert_eq!(r.copies.len(), 2);
-    assert_eq!((r.copies[0].dest.as_path(), r.copies[0].dest_is_dir), (Path::new("/app"), true));
-    assert_eq!(r.copies[1].chown.as_deref(), Some("app:app"));
-    assert_eq!(r.copies[1].sources, ["."]);
+    assert_eq!(copies.len(), 2);
+    assert_eq!((copies[0].dest.as_path(), copies[0].dest_is_dir), (Path::new("/app"), true));
+    assert_eq!(copies[1].chown.as_deref(), Some("app:app"));
+    assert_eq!(copies[1].sources, ["."]);
     assert_eq!(r.expose, [(8000, PortKind::Tcp), (9000, PortKind::Udp)]);
     assert_eq!(r.user.as_deref(), Some("app"));
     assert_eq!(r.stop_signal.as_deref(), Some("SIGINT"));
@@ -52,10 +88,17 @@ fn a_common_one() {
     assert_eq!(r.labels["c d"], "e f");
     assert_eq!(r.volumes, [Path::new("/data"), Path::new("/app/cache")]);
     assert_eq!(r.cmd.unwrap(), ["python", "app.py"]);
-    assert_eq!(r.skipped_runs.len(), 1);
-    assert_eq!(r.skipped_runs[0].line, 10);
-    assert_eq!(r.skipped_runs[0].text, "pip install -r requirements.txt");
-    assert_eq!(brief(&r.findings), ["warning run-skipped 10"]);
+    let lines: Vec<_> = steps.iter().map(|s| (s.place.line, s.text.as_str())).collect();
+    assert_eq!(
+        lines,
+        [
+            (4, "WORKDIR /app"),
+            (9, "COPY requirements.txt ."),
+            (10, "RUN pip install -r requirements.txt"),
+            (12, "COPY --chown=app:app . ."),
+        ]
+    );
+    assert_eq!(brief(&r.findings), Vec::<String>::new());
 }
 
 #[test]
@@ -87,9 +130,9 @@ fn stages_and_arguments() {
     assert_eq!(r.env["B"], "-w-none", "an ARG ends with its stage");
     assert_eq!(r.workdir, Path::new("/b/sub"));
     assert_eq!((r.entrypoint.unwrap(), r.cmd), (vec!["/app".to_owned()], None));
-    assert_eq!(r.copies[0].from.as_deref(), Some("build"));
-    assert_eq!(brief(&r.findings), ["warning copy-from-stage 14"]);
-    assert!(r.skipped_runs.is_empty(), "another stage's steps are not this one's");
+    assert_eq!(copies(text)[0].from, Origin::Stage(1));
+    assert_eq!(brief(&r.findings), Vec::<String>::new());
+    assert!(runs(text).is_empty(), "another stage's steps are not this one's");
     let given = recipe_with(text, Some("BASE"), &[("V", "2")]);
     assert_eq!((given.base.as_str(), given.env["A"].as_str()), ("img:2", "2"));
     assert_eq!(recipe_with(text, Some("1"), &[]).base, "golang");
@@ -120,23 +163,23 @@ fn words_quotes_and_escapes() {
         let r = recipe(&format!("FROM a\nENV X=x\nENV {env}\n"));
         assert_eq!(r.env["A"], value, "{env}");
     }
-    let windows = recipe("# escape=`\nFROM a\nENV A=C:\\dir B=`$X\\\nRUN a `\n b\n");
+    let text = "# escape=`\nFROM a\nENV A=C:\\dir B=`$X\\\nRUN a `\n b\n";
+    let windows = recipe(text);
     assert_eq!(windows.env["A"], "C:\\dir");
     assert_eq!(windows.env["B"], "$X\\");
-    assert_eq!(windows.skipped_runs[0].text, "a b");
+    assert_eq!(steps(text)[0].text, "RUN a b");
 }
 
 #[test]
 fn heredocs() {
-    let r = recipe(
-        "FROM a\nENV X=x\nRUN <<EOF\napt install\nFROM nothing\nEOF\nCOPY <<a.txt <<-'b.txt' /etc/\nhello $X\na.txt\n\
-         \tkeep $X\n\tb.txt\nCMD [\"c\"]\n",
-    );
-    assert_eq!(r.skipped_runs[0].text, "<<EOF apt install FROM nothing");
+    let text = "FROM a\nENV X=x\nRUN <<EOF\napt install\nFROM nothing\nEOF\nCOPY <<a.txt <<-'b.txt' /etc/\nhello $X\na.txt\n\
+         \tkeep $X\n\tb.txt\nCMD [\"c\"]\n";
+    assert_eq!(steps(text)[0].text, "RUN <<EOF apt install FROM nothing");
+    let copies = copies(text);
     let inline: Vec<_> =
-        r.copies[0].inline.iter().map(|f| (f.name.as_str(), f.text.as_str())).collect();
+        copies[0].inline.iter().map(|f| (f.name.as_str(), f.text.as_str())).collect();
     assert_eq!(inline, [("a.txt", "hello x\n"), ("b.txt", "keep $X\n")]);
-    assert!(r.copies[0].sources.is_empty() && r.copies[0].dest_is_dir);
+    assert!(copies[0].sources.is_empty() && copies[0].dest_is_dir);
     assert_eq!(errors("FROM a\nRUN <<EOF\nx\n"), ["error dockerfile-syntax 2"]);
 }
 
@@ -162,9 +205,110 @@ fn what_is_refused() {
     ] {
         assert_eq!(errors(text), expected, "{text}");
     }
-    let remote = recipe("FROM a\nADD https://x/y.tgz /y\nONBUILD RUN x\nCMD x");
-    assert_eq!(brief(&remote.findings), ["warning copy-remote 2", "warning onbuild-ignored 3"]);
-    assert!(remote.copies[0].sources.is_empty() && remote.copies[0].unpack);
+    let text = "FROM a\nADD https://x/y.git https://x/y.tgz /y/\nONBUILD RUN x\nCMD x";
+    let found = brief(&recipe(text).findings);
+    assert_eq!(found, ["warning copy-remote 2", "warning onbuild-ignored 3"]);
+    let add = &copies(text)[0];
+    assert!(add.sources.is_empty() && add.unpack);
+    assert_eq!(add.remote, ["https://x/y.tgz"]);
+}
+
+#[test]
+fn only_the_stages_that_are_needed_in_order() {
+    let text = "FROM a AS deps\nRUN a\nFROM b AS tests\nRUN never\nFROM deps AS build\nRUN b\n\
+        FROM c AS tools\nFROM scratch\nCOPY --from=build /x /\n\
+        RUN --mount=type=bind,from=tools,target=/t t\nCOPY --from=0 /y /z\n";
+    let numbers = |target| -> Vec<usize> {
+        planned(text, target, &[]).stages.iter().map(|s| s.number).collect()
+    };
+    assert_eq!(numbers(None), [0, 2, 3, 4]);
+    assert_eq!(numbers(Some("build")), [0, 2]);
+    assert_eq!(numbers(Some("tests")), [1]);
+    let built = planned(text, Some("build"), &[]);
+    assert_eq!(built.stages[1].start, Start::Stage(0));
+    assert_eq!(built.stages[0].start, Start::Image("a".to_owned()));
+    assert_eq!(built.stages[1].steps.len(), 1, "those of the stage below are its own");
+    assert_eq!(errors("FROM a\nCOPY --from=0 x y"), ["error dockerfile-syntax 2"]);
+    assert!(matches!(copies("FROM a\nCOPY --from=b:1 x y")[0].from, Origin::Image(_)));
+}
+
+#[test]
+fn run_in_every_form() {
+    for (text, argv) in [
+        ("RUN a $X", vec!["/bin/sh", "-c", "a $X"]),
+        ("RUN [\"a\", \"$X\"]", vec!["a", "$X"]),
+        ("SHELL [\"bash\", \"-ec\"]\nRUN a \\\n  # why\n && b", vec!["bash", "-ec", "a  && b"]),
+        ("RUN <<EOF\nset -e\na\nEOF", vec!["/bin/sh", "-c", "set -e\na\n"]),
+        (
+            "RUN python3 - <<'A' && cat <<-B > /b\nprint(1)\nA\n\tx\n\tB",
+            vec!["/bin/sh", "-c", "python3 - <<'A' && cat <<-B > /b\nprint(1)\nA\nx\nB"],
+        ),
+    ] {
+        assert_eq!(runs(&format!("FROM a\n{text}\n"))[0].argv, argv, "{text}");
+    }
+    let script = runs("FROM a\nRUN <<EOF\n#!/usr/bin/python3\nprint(1)\nEOF\n");
+    assert_eq!(script[0].script.as_deref(), Some("#!/usr/bin/python3\nprint(1)\n"));
+}
+
+#[test]
+fn what_is_in_force_when_a_step_runs() {
+    let text = "FROM a\nARG B=b\nARG C\nRUN one\nENV B=e PATH=/x:$PATH\nUSER app\nWORKDIR /w\n\
+        RUN --network=none two\nARG D=late\n";
+    let args = [("C", "given"), ("HTTPS_PROXY", "http://p")];
+    let steps = planned(text, None, &args).stages.pop().unwrap().steps;
+    let (Action::Run(one), Action::Run(two)) = (&steps[0].action, &steps[2].action) else {
+        panic!("{steps:?}")
+    };
+    assert_eq!((one.env["B"].as_str(), one.env["C"].as_str()), ("b", "given"));
+    assert_eq!((one.workdir.as_path(), one.user.as_deref()), (Path::new("/"), None));
+    assert_eq!(two.env["B"], "e", "ENV wins over ARG");
+    assert!(two.env["PATH"].starts_with("/x:/usr/local/sbin") && !two.env.contains_key("D"));
+    assert_eq!((two.workdir.as_path(), two.user.as_deref()), (Path::new("/w"), Some("app")));
+    assert!(two.offline && !one.offline);
+    assert_eq!(two.proxies["HTTPS_PROXY"], "http://p");
+    assert!(!two.env.contains_key("HTTPS_PROXY"));
+}
+
+#[test]
+fn mounts_of_a_step() {
+    let run = &runs(
+        "FROM a AS x\nFROM b\nARG ID=npm\nWORKDIR /w\n\
+        RUN --mount=type=cache,id=$ID,target=/root/.npm,sharing=locked,uid=7,mode=0700 \\\n\
+        --mount=target=.,rw --mount=type=bind,from=x,source=/s,dst=/d \\\n\
+        --mount=type=tmpfs,target=/t,size=8m --mount=type=secret,id=key,required,env=KEY a",
+    )[0];
+    let kinds: Vec<_> = run.mounts.iter().map(|m| (m.kind, m.read_only)).collect();
+    use RunMountKind::{Bind, Cache, Secret, Tmpfs};
+    assert_eq!(
+        kinds,
+        [(Cache, false), (Bind, false), (Bind, true), (Tmpfs, false), (Secret, true)]
+    );
+    let [cache, context, stage, memory, secret] = &run.mounts[..] else { panic!() };
+    assert_eq!((cache.id.as_deref(), cache.uid, cache.mode), (Some("npm"), Some(7), Some(0o700)));
+    assert_eq!((context.target.as_path(), &context.from), (Path::new("/w"), &Origin::Context));
+    assert_eq!((stage.source.as_str(), &stage.from), ("/s", &Origin::Stage(0)));
+    assert_eq!(memory.size_bytes, Some(8 << 20));
+    assert!(secret.required && secret.env.as_deref() == Some("KEY"));
+    for bad in ["--mount=type=bind", "--mount=type=x,target=/", "--mount=type=cache", "--what=1"] {
+        assert_eq!(errors(&format!("FROM a\nRUN {bad} a")), ["error dockerfile-syntax 2"], "{bad}");
+    }
+}
+
+#[test]
+fn what_an_image_brings_along_counts() {
+    let text = "FROM base:1\nENV B=$A-x\nRUN r\nENTRYPOINT [\"e\"]\n";
+    let image = |name: &str| ImageRecipe {
+        env: [("A".to_owned(), name.to_owned())].into(),
+        cmd: Some(vec!["old".to_owned()]),
+        user: Some("app".to_owned()),
+        ..ImageRecipe::default()
+    };
+    let file = parse(text, Path::new("Dockerfile"), 0).unwrap();
+    let mut made = plan(&file, None, &BTreeMap::new(), &image).unwrap();
+    let stage = made.stages.pop().unwrap();
+    assert_eq!(stage.recipe.env["B"], "base:1-x");
+    assert_eq!((stage.recipe.cmd, stage.recipe.user.as_deref()), (None, Some("app")));
+    assert!(matches!(&stage.steps[0].action, Action::Run(r) if r.user.as_deref() == Some("app")));
 }
 
 const PYTHON: &str = "FROM python:3\nWORKDIR /app\nENV A=image B=image\nEXPOSE 8000 81\n\

@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::io::{Errno, Result};
@@ -20,8 +20,14 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::root::{Outcome, make_folder};
 use crate::shim::failure;
-use crate::spec::View;
+use crate::spec::{Base, View};
 use crate::wire::{ShimSpec, Step};
+
+/// The kernel takes one page of options.
+const OPTIONS_BYTES_MAX: usize = 4096;
+
+/// The mark of a folder that hides what lies below it.
+const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// An upper layer and the folder that the kernel works in beside it.
 struct Upper {
@@ -42,15 +48,27 @@ impl Upper {
 /// Mounts the spec's view at `root` in the instance folder.
 pub(super) fn mount(spec: &ShimSpec, warnings: &mut Vec<String>) -> Outcome<PathBuf> {
     let root = spec.folder.join("root");
-    let View::Overlay { layers } = &spec.process.view else { return Ok(root) };
-    let host = Path::new("/");
     let why = |e: Errno| failure(Step::View, "an overlay of the host", e.into());
+    let nothing = spec.folder.join("nothing");
+    let (layers, lowest) = match &spec.process.view {
+        View::Host => return Ok(root),
+        View::Overlay { layers } | View::Image { layers, base: Base::Host } => {
+            (layers, Path::new("/"))
+        }
+        View::Image { layers, base: Base::Empty } => {
+            make_folder(&nothing).map_err(why)?;
+            (layers, nothing.as_path())
+        }
+    };
     let disk = Upper::make(&spec.folder, "upper").map_err(why)?;
-    let Err(first) = one(layers, host, &disk, &root) else { return Ok(root) };
-    if !layers.is_empty() && two(layers, &spec.folder, &disk, &root).is_ok() {
+    let Err(first) = one(layers, lowest, &disk, &root) else { return Ok(root) };
+    if !layers.is_empty() && two(layers, lowest, &spec.folder, &disk, &root).is_ok() {
         return Ok(root);
     }
-    in_memory(layers, &spec.folder, &root).map_err(|e| {
+    if spec.kept {
+        return Err(why(first));
+    }
+    in_memory(layers, lowest, &spec.folder, &root).map_err(|e| {
         let what = format!("an overlay of the host (on disk: {first}; in memory: {e})");
         crate::wire::Failure { step: Step::View, what, errno: 0 }
     })?;
@@ -58,16 +76,16 @@ pub(super) fn mount(spec: &ShimSpec, warnings: &mut Vec<String>) -> Outcome<Path
     Ok(root)
 }
 
-fn two(layers: &[PathBuf], folder: &Path, disk: &Upper, root: &Path) -> Result<()> {
+fn two(layers: &[PathBuf], lowest: &Path, folder: &Path, disk: &Upper, root: &Path) -> Result<()> {
     let base = folder.join("base");
     make_folder(&base)?;
-    one(&[], Path::new("/"), &Upper::make(folder, "base-upper")?, &base)?;
+    one(&[], lowest, &Upper::make(folder, "base-upper")?, &base)?;
     one(layers, &base, disk, root).inspect_err(|_| {
         let _stays = rustix::mount::unmount(&base, UnmountFlags::DETACH);
     })
 }
 
-fn in_memory(layers: &[PathBuf], folder: &Path, root: &Path) -> io::Result<()> {
+fn in_memory(layers: &[PathBuf], lowest: &Path, folder: &Path, root: &Path) -> io::Result<()> {
     let memory = folder.join("memory");
     make_folder(&memory)?;
     rustix::mount::mount("tmpfs", &memory, "tmpfs", MountFlags::empty(), Some(c"mode=0755"))?;
@@ -75,13 +93,18 @@ fn in_memory(layers: &[PathBuf], folder: &Path, root: &Path) -> io::Result<()> {
     for layer in layers.iter().rev() {
         copy(layer, &upper.upper)?;
     }
-    Ok(one(&[], Path::new("/"), &upper, root)?)
+    Ok(one(&[], lowest, &upper, root)?)
 }
 
 fn one(layers: &[PathBuf], below: &Path, at: &Upper, root: &Path) -> Result<()> {
+    // The kernel takes one page of options, which is few layers when each is a whole path: those
+    // of one folder are named from there.
+    let folder = layers.first().and_then(|first| first.parent());
+    let together = folder.filter(|f| layers.iter().all(|layer| layer.parent() == Some(f)));
     let mut options = Vec::from(b"lowerdir=".as_slice());
     for layer in layers {
-        escape(layer, &mut options);
+        let name = layer.file_name().filter(|_| together.is_some()).map(Path::new);
+        escape(name.unwrap_or(layer), &mut options);
         options.push(b':');
     }
     escape(below, &mut options);
@@ -89,13 +112,17 @@ fn one(layers: &[PathBuf], below: &Path, at: &Upper, root: &Path) -> Result<()> 
     escape(&at.upper, &mut options);
     options.extend_from_slice(b",workdir=");
     escape(&at.work, &mut options);
-    // The kernel takes one page of options.
-    if options.len() >= 4096 {
+    if options.len() >= OPTIONS_BYTES_MAX {
         return Err(Errno::NAMETOOLONG);
     }
     let options = CString::new(options).map_err(|_| Errno::INVAL)?;
     let flags = MountFlags::empty();
-    rustix::mount::mount("overlay", root, "overlay", flags, Some(options.as_c_str()))
+    if let Some(folder) = together {
+        rustix::process::chdir(folder)?;
+    }
+    let mounted = rustix::mount::mount("overlay", root, "overlay", flags, Some(options.as_c_str()));
+    rustix::process::chdir("/")?;
+    mounted
 }
 
 /// `:` separates layers and `,` options.
@@ -108,22 +135,43 @@ fn escape(path: &Path, to: &mut Vec<u8>) {
     }
 }
 
-/// Copies what is in a layer, which is trusted to be finite: it was copied once before.
+/// Copies what is in a layer, which is trusted to be finite: it was copied once before. What it
+/// hides of the layers that were copied already goes.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (metadata, to) = (entry.metadata()?, to.join(entry.file_name()));
+        let opaque = metadata.is_dir() && is_opaque(&entry.path());
+        if (opaque || !metadata.is_dir()) && to.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+            fs::remove_dir_all(&to)?;
+        } else if !metadata.is_dir() && to.symlink_metadata().is_ok() {
+            fs::remove_file(&to)?;
+        }
         if metadata.is_dir() {
             make_folder(&to)?;
-            fs::set_permissions(&to, fs::Permissions::from_mode(metadata.mode()))?;
+            if opaque {
+                rustix::fs::setxattr(&to, OPAQUE, b"y", rustix::fs::XattrFlags::empty())?;
+            }
             copy(&entry.path(), &to)?;
         } else if metadata.is_symlink() {
             symlink(fs::read_link(entry.path())?, &to)?;
+        } else if metadata.file_type().is_char_device() {
+            let (kind, mode) = (rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::empty());
+            rustix::fs::mknodat(rustix::fs::CWD, &to, kind, mode, metadata.rdev())?;
         } else {
             fs::copy(entry.path(), &to)?;
         }
+        lchown(&to, Some(metadata.uid()), Some(metadata.gid()))?;
+        if !metadata.is_symlink() {
+            fs::set_permissions(&to, fs::Permissions::from_mode(metadata.mode()))?;
+        }
     }
     Ok(())
+}
+
+fn is_opaque(folder: &Path) -> bool {
+    let mut value = [0u8; 8];
+    rustix::fs::getxattr(folder, OPAQUE, &mut value).is_ok_and(|length| value[..length] == *b"y")
 }
 
 #[cfg(test)]

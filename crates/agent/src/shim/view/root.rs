@@ -51,9 +51,18 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
 }
 
 /// Shows the host's other disks in an overlay, read-only.
-pub(super) fn disks(state: &Path, root: BorrowedFd<'_>, warnings: &mut Vec<String>) {
+///
+/// An image covers folders of the host on purpose; what was mounted in them is not missed.
+pub(super) fn disks(
+    state: &Path,
+    root: BorrowedFd<'_>,
+    is_image: bool,
+    warnings: &mut Vec<String>,
+) {
     for mount in host_mounts(state) {
-        show_host(&mount, root, warnings);
+        if !(is_image && open_in(root, &mount).is_err()) {
+            show_host(&mount, root, warnings);
+        }
     }
 }
 
@@ -135,8 +144,12 @@ fn show_host(point: &Path, root: BorrowedFd<'_>, warnings: &mut Vec<String>) {
     }
 }
 
-/// `/dev`, `/sys`, `/tmp` and `/run` of its own.
-pub(super) fn devices(root: BorrowedFd<'_>, warnings: &mut Vec<String>) -> Outcome<()> {
+/// `/dev`, `/sys` and, when `scratch`, `/tmp` and `/run` of its own.
+pub(super) fn devices(
+    root: BorrowedFd<'_>,
+    scratch: bool,
+    warnings: &mut Vec<String>,
+) -> Outcome<()> {
     let why = |what: &'static str| move |e: Errno| failure(Step::View, what, e.into());
     let at = |path: &str| provide(root, Path::new(path), true);
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
@@ -184,8 +197,10 @@ pub(super) fn devices(root: BorrowedFd<'_>, warnings: &mut Vec<String>) -> Outco
             warnings.push(format!("no /sys: {e}"));
         }
     }
-    mount("/tmp", "tmpfs", safe, "mode=1777")?;
-    mount("/run", "tmpfs", safe, "mode=0755")?;
+    if scratch {
+        mount("/tmp", "tmpfs", safe, "mode=1777")?;
+        mount("/run", "tmpfs", safe, "mode=0755")?;
+    }
     if let Some((path, content)) = resolver {
         let place = provide(root, &path, false).map_err(why("/etc/resolv.conf"))?;
         fs::write(super::shown(place.as_fd()), content)

@@ -118,7 +118,7 @@ impl Fake {
             Command::Rollback { service, .. } => {
                 self.change(&[service.to_string()], |s| s.health = Health::Starting);
             }
-            Command::Down { .. } | Command::Shutdown { .. } => {
+            Command::Build { .. } | Command::Down { .. } | Command::Shutdown { .. } => {
                 self.overview.lock().unwrap().status.ending = true;
                 _ = self.ended.send(true);
             }
@@ -178,6 +178,10 @@ impl console::Engine for Fake {
             message: format!("{name} waits for db to be healthy"),
         }];
         Some(Why { service, causes: vec![cause], history })
+    }
+
+    fn builds(&self, _after: u64, _limit: usize) -> Vec<console::wire::BuildLine> {
+        vec![]
     }
 
     fn events(&self, _after: u64, _limit: usize) -> Vec<EventView> {

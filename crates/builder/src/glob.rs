@@ -1,49 +1,48 @@
 //! Patterns of COPY: `*`, `?` and `[a-z]` within one name, as Go's `filepath.Match` has them.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::view::{Found, View};
 
 /// Most matches of one pattern.
 const MATCHES_MAX: usize = 100_000;
 
 /// Whether a path has a part that is a pattern.
-pub(super) fn is_pattern(path: &Path) -> bool {
+pub(crate) fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '['])
 }
 
-/// Paths below `root`, relative to it, that match, sorted.
-pub(super) fn find(root: &Path, pattern: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = vec![PathBuf::new()];
-    for part in pattern.iter() {
+/// What matches in a view, sorted. A symlink at the end of a path that is no pattern is followed,
+/// others are themselves.
+pub(crate) fn find(view: &View, pattern: &Path) -> io::Result<Vec<Found>> {
+    if !is_pattern(pattern) {
+        return Ok(view.find(pattern, true)?.into_iter().collect());
+    }
+    let mut found: Vec<Found> = view.find(Path::new("/"), true)?.into_iter().collect();
+    let parts: Vec<_> = pattern.iter().filter(|part| *part != "/").collect();
+    for part in parts {
         let mut next = Vec::new();
-        for folder in found {
+        for folder in found.iter().filter(|folder| folder.is_folder()) {
             if is_pattern(Path::new(part)) {
-                let Ok(entries) = fs::read_dir(root.join(&folder)) else { continue };
-                for entry in entries {
-                    let name = entry?.file_name();
+                for (name, child) in view.list(folder)? {
                     let matches = matches(&part.to_string_lossy(), &name.to_string_lossy());
                     if matches && next.len() < MATCHES_MAX {
-                        next.push(folder.join(name));
+                        next.push(child);
                     }
                 }
-            } else if root.join(&folder).join(part).symlink_metadata().is_ok() {
-                next.push(folder.join(part));
+            } else {
+                next.extend(view.find(&folder.path.join(part), false)?);
             }
         }
-        // A symlink on the way could lead out of the context.
-        next.retain(|path| {
-            let above = path.parent().filter(|p| !p.as_os_str().is_empty());
-            above.is_none_or(|p| root.join(p).symlink_metadata().is_ok_and(|m| m.is_dir()))
-        });
         found = next;
     }
-    found.sort();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
 /// Whether a name matches a pattern. A bracket that is not closed matches itself.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), name.chars().collect());
     // Where to go on when what follows the last `*` does not match: one character later.

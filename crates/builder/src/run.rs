@@ -1,0 +1,176 @@
+//! RUN: a command in the view of its image, whose changes become a layer.
+//!
+//! Not here: keys and layers. What a step may reach of the network is what the host reaches.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use agent::{Agent, Limits, Mount, ProcessSpec, StartError, StepEnd, StepWatch};
+use base::{InstanceId, ServiceName};
+use spec::dockerfile::Run;
+
+use crate::progress::{Progress, Watch};
+
+/// Slots of steps: past those of any instance, so that none has the same name.
+const SLOT: u32 = 1_000_000;
+
+/// Variables of this process that say how packages are reached; steps get them where the image
+/// says nothing, and no layer's key depends on them.
+const REACH: [&str; 18] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "GOPROXY",
+    "GONOSUMDB",
+    "GOSUMDB",
+    "GOPRIVATE",
+    "GONOPROXY",
+];
+/// Likewise, by how they begin.
+const REACH_FAMILIES: [&str; 5] =
+    ["PIP_", "UV_", "NPM_CONFIG_", "npm_config_", "CARGO_REGISTRIES_"];
+
+/// Where a step is run.
+pub(crate) struct Site<'a> {
+    pub(crate) agent: &'a Agent,
+    pub(crate) folder: PathBuf,
+    pub(crate) layers: Vec<PathBuf>,
+    pub(crate) base: agent::Base,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) secrets: BTreeMap<String, String>,
+    pub(crate) home: String,
+    pub(crate) service: ServiceName,
+}
+
+/// Runs it; what it changed is in the folder that the outcome names.
+pub(crate) fn run(run: &Run, site: Site<'_>, watch: &mut dyn Watch) -> Result<StepEnd, StartError> {
+    let mut env = reach();
+    env.extend(run.proxies.clone());
+    env.extend(run.env.clone());
+    env.extend(site.secrets);
+    env.entry("HOME".to_owned()).or_insert(site.home);
+    env.entry("PATH".to_owned()).or_insert_with(|| spec::dockerfile::DEFAULT_PATH.to_owned());
+    let spec = ProcessSpec {
+        id: InstanceId::new(site.service, SLOT),
+        attempt: 0,
+        argv: run.argv.clone(),
+        env: env.into_iter().collect(),
+        working_dir: run.workdir.clone(),
+        view: agent::View::Image { layers: site.layers, base: site.base },
+        mounts: site.mounts,
+        hostname: Some("build".to_owned()),
+        hosts: hosts(),
+        address: None,
+        limits: Limits::default(),
+        user: run.user.clone(),
+        health: None,
+        ports: Vec::new(),
+    };
+    site.agent.run_step(&spec, &site.folder, &mut Lines(watch))
+}
+
+struct Lines<'a>(&'a mut dyn Watch);
+
+impl StepWatch for Lines<'_> {
+    fn line(&mut self, line: &str) {
+        self.0.told(&Progress::Output(line));
+    }
+
+    fn is_unwanted(&self) -> bool {
+        self.0.is_unwanted()
+    }
+}
+
+fn reach() -> BTreeMap<String, String> {
+    let counts = |name: &String| {
+        REACH.contains(&name.as_str()) || REACH_FAMILIES.iter().any(|start| name.starts_with(start))
+    };
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| counts(name))
+        .collect()
+}
+
+/// Names that the host's own file has: a registry of the house may be known by it alone.
+fn hosts() -> Vec<(IpAddr, Vec<String>)> {
+    const LINES_MAX: usize = 1000;
+    let text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let line = |line: &str| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let address: IpAddr = words.next()?.parse().ok()?;
+        let names: Vec<String> = words.map(str::to_owned).collect();
+        (!names.is_empty() && !address.is_loopback()).then_some((address, names))
+    };
+    text.lines().take(LINES_MAX).filter_map(line).collect()
+}
+
+/// What may have gone wrong, by what the command said, and the way out.
+pub(crate) fn hint(exit: &agent::Exit, alpine: bool, text: &str) -> Option<String> {
+    let last = exit.last_lines.join("\n");
+    let uses = |word: &str| text.split([' ', ';', '&', '|', '(']).any(|w| w == word);
+    if uses("apk") && (exit.code == Some(127) || last.contains("apk: not found")) {
+        return Some(
+            "the image is Alpine's and this machine is not: install what `apk add` names on this \
+             machine and take the step out, or base the stage on a Debian image"
+                .to_owned(),
+        );
+    }
+    if alpine && (uses("adduser") || uses("addgroup")) {
+        return Some(
+            "these options are BusyBox's: use `useradd` and `groupadd`, which every system has"
+                .to_owned(),
+        );
+    }
+    if exit.out_of_memory {
+        return Some("it needed more memory than there is".to_owned());
+    }
+    let missing = last.lines().rev().find_map(missing_program);
+    let package = missing.as_deref().map(|program| match program {
+        "pip" | "pip3" => "python3-pip".to_owned(),
+        "mvn" => "maven".to_owned(),
+        "javac" => "a JDK".to_owned(),
+        "gcc" | "cc" | "make" | "g++" => "build-essential".to_owned(),
+        "npm" | "npx" => "npm".to_owned(),
+        "yarn" | "pnpm" => "corepack".to_owned(),
+        other => other.to_owned(),
+    });
+    if let (Some(program), Some(package)) = (missing, package) {
+        return Some(format!(
+            "`{program}` is not on this machine: install {package} here, or in a step before"
+        ));
+    }
+    last.contains("No module named venv").then(|| "install python3-venv on this machine".to_owned())
+}
+
+/// `sh: 1: foo: not found` and its like.
+fn missing_program(line: &str) -> Option<String> {
+    let before = line
+        .strip_suffix(": not found")
+        .or_else(|| line.strip_suffix(": command not found"))
+        .or_else(|| line.strip_suffix(": No such file or directory"))?;
+    let name = before.rsplit(": ").next()?.trim();
+    (!name.is_empty() && !name.contains([' ', '/'])).then(|| name.to_owned())
+}
+
+/// Text of a program's script, put where its interpreter can read it.
+pub(crate) const SCRIPT: &str = "/run/.step";
+
+/// Mounts a script's file.
+pub(crate) fn script_mount(file: &Path) -> Mount {
+    Mount {
+        source: agent::MountSource::Path(file.to_owned()),
+        target: PathBuf::from(SCRIPT),
+        read_only: true,
+    }
+}

@@ -1,0 +1,105 @@
+//! What is done again, and what is not.
+
+use std::time::Duration;
+
+use base::{Clock, SystemClock};
+use builder::Keep;
+
+use crate::Test;
+use crate::bench::{Bench, Said, read};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("same_input_runs_nothing", same_input_runs_nothing),
+    ("a_change_runs_what_follows", a_change_runs_what_follows),
+    ("no_cache_runs_all_and_is_found_later", no_cache),
+    ("old_and_surplus_layers_go", pruning),
+];
+
+const APP: &str = "FROM debian AS tools\nRUN echo tool > /tool\nFROM debian\nARG WHO=you\nWORKDIR /app\n\
+    COPY first .\nRUN cat first; cat /proc/sys/kernel/random/uuid > /once\nCOPY second .\nENV MODE=a\n\
+    RUN echo $WHO $MODE $(cat second)\nCOPY --from=tools /tool /tool\n";
+
+fn app() -> Bench {
+    let bench = Bench::new(APP);
+    bench.write("first", "1\n");
+    bench.write("second", "2\n");
+    bench
+}
+
+fn same_input_runs_nothing() {
+    let bench = app();
+    let (first, said) = bench.build();
+    assert_eq!(said.work(), "+++++++", "{:#?}", said.lines);
+    assert_eq!(said.output(), ["1", "you a 2"]);
+    let (again, said) = bench.build();
+    assert_eq!((said.work().as_str(), again.steps_done), ("-------", 0));
+    assert_eq!((again.layers, said.output().len()), (first.layers, 0));
+    // Another engine finds what this one did; times of files do not count.
+    bench.write("second", "2\n");
+    let other = Bench::open(bench.folder.clone(), APP);
+    assert_eq!(other.build().1.work(), "-------");
+}
+
+fn a_change_runs_what_follows() {
+    let mut bench = app();
+    bench.build();
+    bench.write("second", "two\n");
+    let (_, said) = bench.build();
+    assert_eq!((said.work().as_str(), said.output()), ("----++-", vec!["you a two"]));
+    bench.write("unused", "x");
+    assert_eq!(bench.build().1.work(), "-------");
+    bench.dockerfile(&APP.replace("MODE=a", "MODE=b"));
+    let (_, said) = bench.build();
+    assert_eq!(said.output(), ["you b two"]);
+    bench.build.args.insert("WHO".to_owned(), "me".to_owned());
+    let (_, said) = bench.build();
+    // An argument counts from where it is declared.
+    assert_eq!(said.output(), ["1", "me b two"]);
+    bench.write("first", "one\n");
+    assert_eq!(bench.build().1.output(), ["one", "me b two"]);
+    // Back to what was there before: everything is.
+    bench.write("first", "1\n");
+    bench.write("second", "2\n");
+    bench.build.args.clear();
+    bench.dockerfile(APP);
+    assert_eq!(bench.build().1.work(), "-------");
+}
+
+fn no_cache() {
+    let mut bench = app();
+    let once = |bench: &Bench| read(&bench.build().0, "once").unwrap();
+    let first = once(&bench);
+    bench.no_cache = true;
+    let second = once(&bench);
+    assert_ne!(first, second);
+    bench.no_cache = false;
+    assert_eq!(once(&bench), second, "what was made last counts");
+}
+
+fn pruning() {
+    let bench = app();
+    let (first, _) = bench.build();
+    bench.write("second", "two\n");
+    let (second, _) = bench.build();
+    let store = bench.state().join("layers");
+    let all = bench.layers().len();
+    let now = SystemClock.now();
+    let prune = |used: &[_], keep, at| bench.builder.prune(used, keep, at).unwrap();
+    std::fs::create_dir(store.join(".half.new")).unwrap();
+    assert_eq!(prune(&second.layers, Keep::default(), now), 1);
+    assert_eq!(bench.layers().len(), all, "only what is half made goes");
+    assert_eq!(bench.build().1.work(), "-------");
+    let little = Keep { bytes: 0, ..Keep::default() };
+    assert_eq!(prune(&first.layers, little, now), 0, "a release may be made of them just now");
+    let later = now.plus(Duration::from_secs(3600));
+    let gone = prune(&first.layers, little, later);
+    assert!(gone > 0 && bench.layers().len() == all - gone);
+    assert!(first.layers.iter().all(|layer| layer.is_dir()));
+    bench.build();
+    let late = now.plus(Duration::from_secs(15 * 24 * 3600));
+    prune(&[], Keep::default(), late);
+    assert_eq!(bench.layers(), Vec::<String>::new());
+    let mut said = Said::default();
+    bench.try_build(&mut said).unwrap();
+    assert_eq!(said.work(), "+++++++");
+}

@@ -1,0 +1,184 @@
+//! COPY and ADD.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use crate::Test;
+use crate::bench::{Bench, Said};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("where_files_go", where_files_go),
+    ("who_owns_them_and_who_may_what", owners),
+    ("what_is_left_out", left_out),
+    ("nothing_outside_the_context", outside),
+    ("texts_in_the_dockerfile", texts),
+    ("from_other_stages", stages),
+    ("layers_read_as_the_kernel_shows_them", as_the_kernel),
+];
+
+/// `path text` for every file below some folders.
+const LIST: &str = "find $DIRS -type f | sort | while read f; do echo $f $(cat $f); done";
+
+fn context() -> Bench {
+    let bench = Bench::new("");
+    for (name, text) in [
+        ("app/main.py", "main"),
+        ("app/lib/a.py", "a"),
+        ("package.json", "{}"),
+        ("package-lock.json", "{ }"),
+        ("notes.txt", "n"),
+    ] {
+        bench.write(name, text);
+    }
+    bench
+}
+
+#[track_caller]
+fn files(bench: &mut Bench, steps: &str, folders: &str) -> Vec<String> {
+    bench.prints(&format!("FROM debian\n{steps}"), &LIST.replace("$DIRS", folders))
+}
+
+fn where_files_go() {
+    let mut bench = context();
+    let steps = "WORKDIR /srv/app\nCOPY app .\nCOPY package*.json ./\nCOPY notes.txt /new/name\n\
+        COPY notes.txt /srv/app\nCOPY notes.txt app/lib /two/\nCOPY [\"app/main.py\", \"/json\"]\n\
+        COPY --parents app/lib/a.py /parents/\nCOPY --parents app/./lib /pivot/";
+    assert_eq!(
+        files(&mut bench, steps, "/srv /new /two /json /parents /pivot"),
+        [
+            "/json main",
+            "/new/name n",
+            "/parents/app/lib/a.py a",
+            "/pivot/lib/a.py a",
+            "/srv/app/lib/a.py a",
+            "/srv/app/main.py main",
+            "/srv/app/notes.txt n",
+            "/srv/app/package-lock.json { }",
+            "/srv/app/package.json {}",
+            "/two/a.py a",
+            "/two/notes.txt n",
+        ]
+    );
+    // What is there stays what it is: a symlink to a folder, and a folder's permissions.
+    let steps = "RUN mkdir /real && ln -s /real /link\nCOPY notes.txt /link/\nCOPY notes.txt /tmp/";
+    let printed = bench.prints(
+        &format!("FROM debian\n{steps}"),
+        "readlink /link; cat /real/notes.txt; echo; stat -c %a /tmp; stat -c %Y /tmp/notes.txt",
+    );
+    let modified = bench.context().join("notes.txt").metadata().unwrap().modified().unwrap();
+    let modified = modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs().to_string();
+    assert_eq!(printed, ["/real", "n", "1777", &modified]);
+}
+
+fn owners() {
+    let mut bench = context();
+    let script = bench.context().join("app/main.py");
+    std::fs::set_permissions(script, std::fs::Permissions::from_mode(0o750)).unwrap();
+    let steps = "FROM debian\nRUN groupadd -g 4321 staffers && useradd -u 1234 app\n\
+        COPY app/main.py /a\nCOPY --chown=app:staffers app /b\nCOPY --chown=7 --chmod=600 notes.txt /c\n\
+        COPY --chmod=u=rwX,go=rX app /d\nUSER app\nCOPY notes.txt /e";
+    let printed = bench.prints(steps, "stat -c '%n %u:%g %a' /a /b /b/main.py /c /d/main.py /d /e");
+    assert_eq!(
+        printed,
+        [
+            "/a 0:0 750",
+            "/b 1234:4321 755",
+            "/b/main.py 1234:4321 750",
+            "/c 7:7 600",
+            "/d/main.py 0:0 755",
+            "/d 0:0 755",
+            "/e 0:0 644",
+        ]
+    );
+    bench.dockerfile("FROM debian\nCOPY --chown=nobody-here notes.txt /\n");
+    let problem = bench.try_build(&mut Said::default()).unwrap_err();
+    assert_eq!(problem.cause.unwrap(), "the image has no user `nobody-here`");
+}
+
+fn left_out() {
+    let mut bench = context();
+    bench.write(".dockerignore", "**/*.py\n!app/lib/a.py\npackage*\n.dockerignore");
+    assert_eq!(files(&mut bench, "COPY . /x", "/x"), ["/x/app/lib/a.py a", "/x/notes.txt n"]);
+    bench.dockerfile("FROM debian\nCOPY package.json /\n");
+    let problem = bench.try_build(&mut Said::default()).unwrap_err();
+    assert!(problem.cause.as_ref().unwrap().ends_with(": .dockerignore excludes it"), "{problem}");
+    std::fs::write(bench.context().join("Dockerfile.dockerignore"), "app\n").unwrap();
+    let steps = "COPY --exclude=*.txt --exclude=Docker* --exclude=.docker* . /x";
+    let kept = files(&mut bench, steps, "/x");
+    assert_eq!(kept, ["/x/package-lock.json { }", "/x/package.json {}"]);
+}
+
+fn outside() {
+    let mut bench = context();
+    std::fs::write(bench.folder.path().join("secret"), "s").unwrap();
+    symlink("/etc", bench.context().join("out")).unwrap();
+    symlink("../secret", bench.context().join("up")).unwrap();
+    for source in ["../secret", "app/../../secret", "/../secret", "out/passwd", "up"] {
+        bench.dockerfile(&format!("FROM debian\nCOPY {source} /x/\n"));
+        let problem = bench.try_build(&mut Said::default()).unwrap_err();
+        assert_eq!(problem.code, "copy-failed", "{source}");
+    }
+    // In a folder they are copied as they are.
+    assert_eq!(
+        bench.prints("FROM debian\nCOPY . /x/", "readlink /x/out /x/up"),
+        ["/etc", "../secret"]
+    );
+}
+
+fn texts() {
+    let mut bench = context();
+    let steps = "ENV X=x\nCOPY <<one <<-'two' /t/\n$X 1\none\n\t$X 2\n\ttwo\n\
+        COPY --chmod=755 <<EOF /script\n#!/bin/sh\necho ran\nEOF";
+    assert_eq!(files(&mut bench, steps, "/t"), ["/t/one x 1", "/t/two $X 2"]);
+    assert_eq!(bench.prints(&format!("FROM debian\n{steps}"), "/script"), ["ran"]);
+}
+
+fn stages() {
+    let mut bench = context();
+    let text = "FROM debian AS base\nRUN mkdir /o && echo b > /o/b && echo a > /o/a && ln -s a /o/l \
+        && chown 5 /o/a\nFROM base AS next\nRUN rm /o/b && echo c > /o/c\nFROM debian\n\
+        COPY --from=next /o /n\nCOPY --from=0 /o/b /o/l /z/\n";
+    let printed = bench.prints(text, "ls /n /z; readlink /n/l; stat -c %u /n/a; cat /z/l");
+    assert_eq!(printed, ["/n:", "a", "c", "l", "", "/z:", "b", "l", "a", "5", "a"]);
+    bench.dockerfile("FROM debian AS a\nFROM debian\nCOPY --from=a /none /\n");
+    let problem = bench.try_build(&mut Said::default()).unwrap_err();
+    assert!(problem.cause.as_ref().unwrap().contains("stage `a`"), "{problem}");
+}
+
+/// Layers that were made by chance, copied whole, are what a step saw.
+fn as_the_kernel() {
+    const LAYERS: usize = 6;
+    const STEPS: usize = 12;
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % u64::try_from(below).unwrap()).unwrap()
+    };
+    let names = ["a", "b", "c"];
+    let mut text = "FROM debian AS made\nWORKDIR /w\n".to_owned();
+    for _ in 0..LAYERS {
+        let mut steps = Vec::new();
+        for step in 0..STEPS {
+            let (x, y) = (names[random(3)], names[random(3)]);
+            let path = if random(2) == 0 { x.to_owned() } else { format!("{x}/{y}") };
+            steps.push(match random(6) {
+                0 => format!("rm -rf {path}"),
+                1 => format!("mkdir -p {path}"),
+                2 => format!("ln -sfn {y} {path}"),
+                3 => format!("rm -rf {path}; mkdir -p {path}"),
+                4 => format!("mv -T {x} {path}"),
+                _ => format!("echo {step} > {path}"),
+            });
+        }
+        text.push_str(&format!("RUN ({}) 2>/dev/null; true\n", steps.join("; ")));
+    }
+    let list =
+        "find . -printf '%P %y %m %l ' -a \\( -type f -exec cat {} \\; -o -printf '\\n' \\) | sort";
+    let mut bench = Bench::new("");
+    let seen = bench.prints(&text, list);
+    assert!(seen.len() > 3, "{seen:?}");
+    let copied =
+        bench.prints(&format!("{text}FROM debian\nCOPY --from=made /w /w\nWORKDIR /w"), list);
+    assert_eq!(copied, seen);
+}

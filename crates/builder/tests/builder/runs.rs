@@ -1,0 +1,168 @@
+//! RUN in every form, and what it may see.
+
+use builder::Secret;
+
+use crate::Test;
+use crate::bench::{Bench, Said, read};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("what_a_step_changes_is_seen_by_the_next", changes),
+    ("forms_of_run", forms),
+    ("users_folders_and_variables", surroundings),
+    ("a_failing_step_says_all_of_it", failing),
+    ("a_build_that_nobody_wants_ends", cancelled),
+    ("mounts_of_a_step", mounts),
+    ("secrets_are_in_no_layer", secrets),
+    ("the_host_is_out_of_reach", host_is_out_of_reach),
+];
+
+fn changes() {
+    let mut bench = Bench::new("");
+    let text = "FROM debian\nRUN echo a > /tmp/a && mkdir -p /srv/b /run/c && rm /etc/hostname.x -f\n\
+        RUN ln -s /tmp/a /link && chmod 700 /srv/b && chown 7:8 /srv/b && rm -r /usr/share/doc";
+    let seen = "cat /link; stat -c '%a %u %g' /srv/b; ls -d /usr/share/doc /run/c 2>&1; ls -A /tmp";
+    assert_eq!(
+        bench.prints(text, seen),
+        [
+            "a",
+            "700 7 8",
+            "ls: cannot access '/usr/share/doc': No such file or directory",
+            "/run/c",
+            "a"
+        ]
+    );
+    assert!(std::path::Path::new("/usr/share/doc").exists());
+}
+
+fn forms() {
+    let mut bench = Bench::new("");
+    let text = "FROM debian\nRUN [\"printf\", \"%s\\\\n\", \"$HOME x\"]\nSHELL [\"/bin/bash\", \"-c\"]\n\
+        RUN echo ${BASH_VERSION:0:0}bash \\\n  # why\n  again\n\
+        RUN <<EOF\nset -e\necho one\n[[ a = a ]] && echo two\nEOF\n\
+        RUN <<EOF\n#!/bin/sh\necho script ${0##*/}\nEOF\nRUN cat <<'EOF' > /f && cat /f\nkept $HOME\nEOF";
+    assert_eq!(
+        bench.prints(text, "true"),
+        ["$HOME x", "bash again", "one", "two", "script .step", "kept $HOME"]
+    );
+}
+
+fn surroundings() {
+    let mut bench = Bench::new("");
+    bench.build.args.insert("GIVEN".to_owned(), "given".to_owned());
+    let text = "FROM debian\nRUN useradd -m -u 1234 app\nARG GIVEN\nARG OTHER=other\nENV KEPT=$GIVEN-x\n\
+        WORKDIR /work/deep\nRUN chown app /work/deep\nUSER app";
+    let command =
+        "id -u; pwd; echo $HOME $KEPT $OTHER; touch mine; echo ${MS_STATE-none}; hostname";
+    let printed = bench.prints(text, command);
+    assert_eq!(printed, ["1234", "/work/deep", "/home/app given-x other", "none", "build"]);
+}
+
+fn failing() {
+    let mut bench = Bench::new("FROM debian\nRUN echo fine\nRUN echo out; echo err >&2; exit 3\n");
+    bench.build.place.line = 10;
+    let problem = bench.try_build(&mut Said::default()).unwrap_err();
+    assert_eq!(problem.code, "build-step");
+    let what = "step 2 of 2 of `web` failed: RUN echo out; echo err >&2; exit 3";
+    assert_eq!(problem.message, what);
+    assert_eq!(problem.place.unwrap().line, 13);
+    let cause = problem.cause.unwrap();
+    assert!(cause.starts_with("exit code 3; it said:\n") && cause.contains("err"), "{cause}");
+    let (mut said, layers) = (Said::default(), bench.layers());
+    bench.try_build(&mut said).unwrap_err();
+    assert_eq!((said.work().as_str(), bench.layers()), ("-", layers), "what was done is kept");
+    for (step, next) in [
+        ("apk add curl", "is Alpine's and this machine is not"),
+        ("no-such-tool --now", "install no-such-tool here"),
+    ] {
+        bench.dockerfile(&format!("FROM alpine:3\nRUN {step}\n"));
+        let problem = bench.try_build(&mut Said::default()).unwrap_err();
+        assert!(problem.next.as_ref().unwrap().contains(next), "{problem}");
+    }
+    bench.dockerfile("FROM debian\nUSER nobody-here\nRUN true\n");
+    let problem = bench.try_build(&mut Said::default()).unwrap_err();
+    assert!(problem.cause.unwrap().contains("no user `nobody-here`"));
+}
+
+fn cancelled() {
+    let bench = Bench::new("FROM debian\nRUN true\nRUN echo now; sleep 1000 & sleep 1000\n");
+    let mut said = Said { until: Some("| now"), ..Said::default() };
+    let problem = bench.try_build(&mut said).unwrap_err();
+    assert_eq!(problem.code, "build-cancelled");
+    let left: Vec<_> = std::fs::read_dir(bench.state().join("builds")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(said.work(), "+");
+}
+
+fn mounts() {
+    let mut bench = Bench::new("");
+    bench.write("requirements", "here\n");
+    bench.write("deep/x", "x\n");
+    bench.write("left-out", "x\n");
+    bench.write(".dockerignore", "left-out\n");
+    let text = "FROM debian AS other\nRUN mkdir /made && echo other > /made/it\nFROM debian\n\
+        RUN --mount=type=bind,source=requirements,target=/tmp/r --mount=target=/ctx,rw \
+        --mount=type=bind,from=other,source=/made,target=/m/n --mount=type=tmpfs,target=/mem \
+        cat /tmp/r /m/n/it; ls -A /ctx; echo new > /ctx/new; ! touch /tmp/r; echo > /mem/x";
+    let printed = bench.prints(text, "ls -A /tmp /m /ctx /mem 2>&1 | sort");
+    let missing = |name| format!("ls: cannot access '{name}': No such file or directory");
+    assert_eq!(
+        printed,
+        [
+            "here",
+            "other",
+            ".dockerignore",
+            "deep",
+            "requirements",
+            "touch: cannot touch '/tmp/r': Read-only file system",
+            "/tmp:",
+            &missing("/ctx"),
+            &missing("/m"),
+            &missing("/mem"),
+        ]
+    );
+    assert!(!bench.context().join("new").exists());
+    let count = "FROM debian\nARG N\nRUN --mount=type=cache,target=/c echo $N >> /c/n; cat /c/n";
+    bench.dockerfile(count);
+    for n in ["1", "2"] {
+        bench.build.args.insert("N".to_owned(), n.to_owned());
+        assert_eq!(bench.build().1.output(), ["1", "2"][..n.parse().unwrap()]);
+    }
+}
+
+fn secrets() {
+    let mut bench = Bench::new(
+        "FROM debian\nRUN --mount=type=secret,id=key --mount=type=secret,id=other,env=OTHER \
+         --mount=type=secret,id=none cp /run/secrets/key /copy; stat -c %a /run/secrets/*; \
+         echo ${#OTHER} > /length\n",
+    );
+    std::fs::write(bench.folder.path().join("key"), "s3cret").unwrap();
+    bench.secrets.insert("key".to_owned(), Secret::File(bench.folder.path().join("key")));
+    bench.secrets.insert("other".to_owned(), Secret::Text("12345".to_owned()));
+    let (image, said) = bench.build();
+    assert_eq!(said.output(), ["400"]);
+    assert_eq!(read(&image, "copy").as_deref(), Some("s3cret"));
+    assert_eq!(read(&image, "length").as_deref(), Some("5\n"));
+    assert!(!image.layers[0].join("run/secrets").exists(), "nothing that was mounted on stays");
+    // Another secret does not make another image.
+    bench.secrets.insert("key".to_owned(), Secret::Text("new".to_owned()));
+    assert_eq!(bench.build().1.work(), "-");
+    bench.dockerfile("FROM debian\nRUN --mount=type=secret,id=gone,required=true true\n");
+    let problem = bench.try_build(&mut Said::default()).unwrap_err();
+    assert_eq!(problem.code, "build-secret");
+}
+
+fn host_is_out_of_reach() {
+    let mark = tempfile::Builder::new().prefix("builder-mark").tempdir_in("/var/tmp").unwrap();
+    let mut bench = Bench::new("");
+    let state = bench.state();
+    let command = format!(
+        "ls -A {0} {1} /home /tmp; touch {2}/x /etc/x /usr/x; ls /proc | grep -c '^[0-9]'",
+        state.display(),
+        bench.context().display(),
+        mark.path().display(),
+    );
+    let printed = bench.prints("FROM debian", &format!("({command}) 2>/dev/null || true"));
+    assert!(printed.contains(&"/home:".to_owned()) && printed.len() < 9, "{printed:?}");
+    assert!(!mark.path().join("x").exists());
+    assert!(!std::path::Path::new("/etc/x").exists());
+}
