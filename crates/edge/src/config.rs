@@ -52,6 +52,11 @@ pub struct Limits {
     pub pool_idle_max: usize,
     /// How long an idle connection to an instance is kept.
     pub pool_idle_timeout: Duration,
+    /// UDP sessions, one for each client address, of one listener and thread; past it the one that
+    /// has been silent longest ends.
+    pub udp_sessions_max: usize,
+    /// A UDP session in which neither side has sent anything for so long ends.
+    pub udp_idle_timeout: Duration,
     /// How long a `Detect` listener waits for the client before it lets the server speak first.
     pub detect_wait: Duration,
 }
@@ -69,6 +74,8 @@ impl Default for Limits {
             stall_timeout: Duration::from_secs(300),
             pool_idle_max: 128,
             pool_idle_timeout: Duration::from_secs(30),
+            udp_sessions_max: 1024,
+            udp_idle_timeout: Duration::from_secs(60),
             detect_wait: Duration::from_millis(10),
         }
     }

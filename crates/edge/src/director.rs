@@ -3,7 +3,6 @@
 //! One task on a thread of its own, since looking up who holds a port reads all of `/proc`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +12,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::metrics;
-use crate::shared::{Bound, Compiled, Held, Load, Phase, Service, Shared};
+use crate::shared::{Bound, Compiled, Held, Listening, Load, Phase, Service, Shared};
+use crate::table::Door;
 use crate::{BindProblem, EdgeStatus, EndpointState, Listener, RouteTable};
 
 /// First and longest pause between attempts to bind.
@@ -25,8 +25,8 @@ pub(crate) struct Director {
     compiled: watch::Sender<Arc<Compiled>>,
     status: watch::Sender<Arc<EdgeStatus>>,
     table: Arc<RouteTable>,
-    bound: HashMap<SocketAddr, Arc<Bound>>,
-    unbound: BTreeMap<SocketAddr, (BindProblem, Duration, Instant)>,
+    bound: HashMap<Door, Arc<Bound>>,
+    unbound: BTreeMap<Door, (BindProblem, Duration, Instant)>,
     held: HashMap<ServiceName, Arc<Held>>,
     next_id: u64,
 }
@@ -92,15 +92,15 @@ impl Director {
 
     fn follow(&mut self) {
         self.table = Arc::clone(&self.tables.borrow_and_update());
-        let mut wanted: HashMap<SocketAddr, &Listener> = HashMap::new();
+        let mut wanted: HashMap<Door, &Listener> = HashMap::new();
         for listener in &self.table.listeners {
-            wanted.entry(listener.addr).or_insert(listener);
+            wanted.entry(listener.door()).or_insert(listener);
         }
-        self.bound.retain(|addr, _| wanted.contains_key(addr));
-        self.unbound.retain(|addr, _| wanted.contains_key(addr));
+        self.bound.retain(|door, _| wanted.contains_key(door));
+        self.unbound.retain(|door, _| wanted.contains_key(door));
         let new: Vec<Listener> = wanted
             .into_values()
-            .filter(|listener| !self.unbound.contains_key(&listener.addr))
+            .filter(|listener| !self.unbound.contains_key(&listener.door()))
             .cloned()
             .collect();
         for listener in new {
@@ -111,43 +111,42 @@ impl Director {
 
     fn retry_binds(&mut self) {
         let now = Instant::now();
-        let due: Vec<(SocketAddr, Duration)> = self
+        let due: Vec<(Door, Duration)> = self
             .unbound
             .iter()
             .filter(|(_, (_, _, at))| *at <= now)
-            .map(|(addr, (_, pause, _))| (*addr, *pause))
+            .map(|(door, (_, pause, _))| (*door, *pause))
             .collect();
         let table = Arc::clone(&self.table);
-        for (addr, pause) in due {
-            if let Some(listener) = table.listeners.iter().find(|l| l.addr == addr) {
+        for (door, pause) in due {
+            if let Some(listener) = table.listeners.iter().find(|l| l.door() == door) {
                 self.bind_or_reroute(listener.clone(), (pause * 2).min(BIND_RETRY.1));
             }
         }
     }
 
     fn bind_or_reroute(&mut self, route: Listener, pause: Duration) {
-        let addr = route.addr;
-        if let Some(bound) = self.bound.get(&addr) {
+        let door = route.door();
+        if let Some(bound) = self.bound.get(&door) {
             if bound.route != route {
                 let (id, sockets) = (bound.id, Arc::clone(&bound.sockets));
                 // What was spoken at the old target says nothing about the new one.
                 let speaks_http = AtomicBool::new(false);
                 let rerouted = Bound { id, route, sockets, speaks_http };
-                self.bound.insert(addr, Arc::new(rerouted));
+                self.bound.insert(door, Arc::new(rerouted));
             }
             return;
         }
-        let sockets = self.shared.applied.len();
-        match net::bind_tcp(net::TcpBind { sockets, ..net::TcpBind::new(addr) }) {
+        match bind(door, self.shared.applied.len()) {
             Ok(sockets) => {
-                self.unbound.remove(&addr);
+                self.unbound.remove(&door);
                 self.next_id += 1;
                 let sockets = sockets.into_iter().map(|socket| Mutex::new(Some(socket))).collect();
                 let (id, speaks_http) = (self.next_id, AtomicBool::new(false));
-                self.bound.insert(addr, Arc::new(Bound { id, route, sockets, speaks_http }));
+                self.bound.insert(door, Arc::new(Bound { id, route, sockets, speaks_http }));
             }
             Err(problem) => {
-                self.unbound.insert(addr, (problem, pause, Instant::now() + pause));
+                self.unbound.insert(door, (problem, pause, Instant::now() + pause));
             }
         }
     }
@@ -211,10 +210,14 @@ impl Director {
             // Until every thread has the newest table, one may still choose it.
             counts.total() > 0 || known.contains(instance) || version != self.table.version
         });
-        let bound = self.bound.keys().map(|addr| (*addr, Ok(())));
-        let unbound = self.unbound.iter().map(|(addr, (why, ..))| (*addr, Err(why.clone())));
-        let listeners = bound.chain(unbound).collect();
-        let status = EdgeStatus { version, listeners, inflight, sessions };
+        let bound = self.bound.keys().map(|door| (door, Ok(())));
+        let unbound = self.unbound.iter().map(|(door, (why, ..))| (door, Err(why.clone())));
+        let (mut listeners, mut udp_listeners) = (BTreeMap::new(), BTreeMap::new());
+        for (door, state) in bound.chain(unbound) {
+            let of = if door.is_udp { &mut udp_listeners } else { &mut listeners };
+            of.insert(door.addr, state);
+        }
+        let status = EdgeStatus { version, listeners, udp_listeners, inflight, sessions };
         self.status.send_if_modified(|old| {
             let differs = **old != status;
             if differs {
@@ -223,4 +226,14 @@ impl Director {
             differs
         });
     }
+}
+
+/// A socket for each thread.
+fn bind(door: Door, sockets: usize) -> Result<Vec<Listening>, BindProblem> {
+    if door.is_udp {
+        let bound = net::bind_udp(door.addr, sockets)?;
+        return Ok(bound.into_iter().map(Listening::Udp).collect());
+    }
+    let bound = net::bind_tcp(net::TcpBind { sockets, ..net::TcpBind::new(door.addr) })?;
+    Ok(bound.into_iter().map(Listening::Tcp).collect())
 }

@@ -14,6 +14,8 @@
 //! an endpoint, and a session begun with it, only while the table in force says that it is ready;
 //! no request allocates once its connection is warm; every wait has a limit.
 //!
+//! UDP goes by client address: see `udp`.
+//!
 //! Taking an endpoint out waits for its requests, not for its sessions (upgraded connections and
 //! TCP), which may last for days: see [`EdgeStatus`].
 
@@ -38,6 +40,7 @@ mod status;
 mod table;
 mod tcp;
 mod tunnel;
+mod udp;
 mod worker;
 
 pub use config::{EdgeConfig, Limits};

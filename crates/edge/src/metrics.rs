@@ -31,15 +31,15 @@ pub const SENT_BYTES: Family =
 /// Open client connections.
 pub const CONNECTIONS: Family =
     Family { name: "ms_edge_connections", help: "Open client connections." };
-/// TCP sessions and upgraded connections that are open.
+/// TCP and UDP sessions and upgraded connections that are open.
 pub const SESSIONS_OPEN: Family = Family {
     name: "ms_edge_sessions_open",
-    help: "Open TCP sessions and upgraded connections, by caller, service and instance.",
+    help: "Open TCP and UDP sessions and upgraded connections, by caller, service and instance.",
 };
-/// TCP sessions that ended, by outcome.
+/// TCP and UDP sessions that ended, by outcome.
 pub const SESSIONS: Family = Family {
     name: "ms_edge_sessions_total",
-    help: "TCP sessions that ended, by caller, service, instance and outcome.",
+    help: "TCP and UDP sessions that ended, by caller, service, instance and outcome.",
 };
 /// Attempts that were repeated.
 pub const RETRIES: Family = Family {
@@ -50,6 +50,11 @@ pub const RETRIES: Family = Family {
 pub const REFUSED: Family = Family {
     name: "ms_edge_refused_total",
     help: "Requests refused or failed by the edge itself, by service and reason.",
+};
+/// Datagrams that went nowhere.
+pub const DROPPED: Family = Family {
+    name: "ms_edge_datagrams_dropped_total",
+    help: "Datagrams that were not passed on, by service and reason: unavailable, no-socket, full.",
 };
 /// Requests waiting for an endpoint.
 pub const HELD: Family = Family {
@@ -199,6 +204,12 @@ pub(crate) fn refused(registry: &Registry, service: &str, why: Refusal) {
 pub(crate) fn retried(registry: &Registry, service: &str, reason: &str) {
     let labels = vec![("service", service.to_owned()), ("reason", reason.to_owned())];
     registry.counter(RETRIES, labels).add(1);
+}
+
+/// Counts a datagram that went nowhere.
+pub(crate) fn dropped(registry: &Registry, service: &str, reason: &str) {
+    let labels = vec![("service", service.to_owned()), ("reason", reason.to_owned())];
+    registry.counter(DROPPED, labels).add(1);
 }
 
 /// The gauge of open connections.

@@ -7,7 +7,7 @@
 //! that nothing more is coming, neither a request nor a session.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,9 +31,15 @@ pub(crate) struct Bound {
     /// Tells a socket from an earlier one at the same address.
     pub(crate) id: u64,
     pub(crate) route: Listener,
-    pub(crate) sockets: Arc<[Mutex<Option<TcpListener>>]>,
+    pub(crate) sockets: Arc<[Mutex<Option<Listening>>]>,
     /// An instance has answered in HTTP here; see `detect`. All threads tell each other.
     pub(crate) speaks_http: AtomicBool,
+}
+
+/// A bound socket on its way to the thread that uses it.
+pub(crate) enum Listening {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
 }
 
 /// A service with the counts of its instances, in the order of its endpoints.
@@ -64,7 +70,7 @@ pub(crate) struct Load {
 pub(crate) struct Counts {
     /// Requests that are not answered yet, and connections that are not established yet.
     pub(crate) inflight: u32,
-    /// Upgraded connections and TCP sessions.
+    /// Upgraded connections, TCP and UDP sessions.
     pub(crate) sessions: u32,
 }
 

@@ -23,11 +23,13 @@ pub use net::BindError as BindProblem;
 pub struct EdgeStatus {
     /// Every thread has applied this table.
     pub version: u64,
-    /// Listeners of the newest table: bound, or why not (binding is retried).
+    /// TCP listeners of the newest table: bound, or why not (binding is retried).
     pub listeners: BTreeMap<SocketAddr, Result<(), BindProblem>>,
+    /// The same for UDP.
+    pub udp_listeners: BTreeMap<SocketAddr, Result<(), BindProblem>>,
     /// HTTP requests that are not answered yet and connections that are not established yet, by
     /// instance; an instance with none is absent.
     pub inflight: BTreeMap<InstanceId, u32>,
-    /// Upgraded connections (WebSocket) and TCP sessions, by instance; one with none is absent.
+    /// Upgraded connections (WebSocket), TCP and UDP sessions, by instance; one with none is absent.
     pub sessions: BTreeMap<InstanceId, u32>,
 }

@@ -17,7 +17,7 @@ use base::{InstanceId, ServiceName};
 pub struct RouteTable {
     /// Grows with every change; [`crate::EdgeStatus::version`] tells which one is in force.
     pub version: u64,
-    /// Where to listen. Of two listeners at one address the first counts.
+    /// Where to listen. Of two listeners at one address the first counts; TCP and UDP are apart.
     pub listeners: Vec<Listener>,
     /// Where the traffic of each service goes.
     pub services: BTreeMap<ServiceName, Arc<Upstream>>,
@@ -50,6 +50,21 @@ pub enum Protocol {
     Tcp,
     /// Found out for each connection; see `detect` for how.
     Detect,
+    /// Datagrams: those of one client address go to one instance.
+    Udp,
+}
+
+/// What a listener takes: an address, over TCP or over UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Door {
+    pub(crate) addr: SocketAddr,
+    pub(crate) is_udp: bool,
+}
+
+impl Listener {
+    pub(crate) fn door(&self) -> Door {
+        Door { addr: self.addr, is_udp: self.protocol == Protocol::Udp }
+    }
 }
 
 /// Where the traffic of a service goes.

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use base::metrics::{Counter, Gauge};
 use base::{InstanceId, ServiceName};
 use net::ConnectionLimit;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -23,8 +23,9 @@ use crate::endpoint::LocalEndpoint;
 use crate::exchange::Work;
 use crate::metrics;
 use crate::service::LocalService;
-use crate::shared::{Bound, Compiled, Phase, Shared};
+use crate::shared::{Bound, Compiled, Listening, Phase, Shared};
 use crate::socket::Socket;
+use crate::table::Door;
 use crate::{EndpointAddress, EndpointState, Limits, Protocol};
 
 /// Works that a thread keeps ready.
@@ -35,6 +36,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) ticks: TickLimits,
     pub(crate) buffers: Buffers,
+    /// Holds one datagram while it is passed on.
+    pub(crate) datagram: RefCell<Box<[u8]>>,
     pub(crate) conns: Conns,
     #[expect(clippy::vec_box, reason = "lent as boxes, so that connections stay small")]
     works: RefCell<Vec<Box<Work>>>,
@@ -48,7 +51,7 @@ pub(crate) struct Worker {
     generation: Cell<u64>,
     services: RefCell<HashMap<ServiceName, Rc<LocalService>>>,
     endpoints: RefCell<HashMap<(InstanceId, EndpointAddress), Rc<LocalEndpoint>>>,
-    listeners: RefCell<HashMap<SocketAddr, Rc<LocalListener>>>,
+    listeners: RefCell<HashMap<Door, Rc<LocalListener>>>,
     callers: RefCell<HashMap<IpAddr, u32>>,
     caller_names: RefCell<Vec<ServiceName>>,
     connections: Gauge,
@@ -121,6 +124,7 @@ impl Worker {
             panics: metrics::panics(registry),
             shared,
             buffers: Buffers::default(),
+            datagram: RefCell::default(),
             conns: Conns::default(),
             works: RefCell::default(),
             limit,
@@ -313,12 +317,12 @@ impl Worker {
         let mut old = self.listeners.take();
         let mut listeners = HashMap::new();
         for bound in &table.listeners {
-            let addr = bound.route.addr;
+            let door = bound.route.door();
             let name = &bound.route.service;
             let service = self.services.borrow().get(name).cloned();
             let service = service.unwrap_or_else(|| Rc::new(LocalService::missing(name.clone())));
-            let same = old.get(&addr).is_some_and(|known| known.id == bound.id);
-            let listener = match old.remove(&addr).filter(|_| same) {
+            let same = old.get(&door).is_some_and(|known| known.id == bound.id);
+            let listener = match old.remove(&door).filter(|_| same) {
                 Some(known) => {
                     known.route.replace(Arc::clone(bound));
                     known.service.replace(service);
@@ -329,7 +333,7 @@ impl Worker {
                     None => continue,
                 },
             };
-            listeners.insert(addr, listener);
+            listeners.insert(door, listener);
         }
         for listener in old.into_values() {
             stop_accepting(&listener);
@@ -345,7 +349,10 @@ impl Worker {
     ) -> Option<Rc<LocalListener>> {
         let place = bound.sockets.get(self.index)?;
         let socket = place.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let socket = TcpListener::from_std(socket);
+        let socket = match socket {
+            Listening::Tcp(socket) => TcpListener::from_std(socket).map(Ok),
+            Listening::Udp(socket) => UdpSocket::from_std(socket).map(Err),
+        };
         if base::never!(socket.is_err(), "a listener cannot join the event queue") {
             return None;
         }
@@ -355,8 +362,12 @@ impl Worker {
             service: RefCell::new(service),
             accepting: Cell::new(None),
         });
-        let accept = accept(Rc::clone(self), Rc::clone(&listener), socket.ok()?);
-        listener.accepting.set(Some(tokio::task::spawn_local(accept).abort_handle()));
+        let (worker, serving) = (Rc::clone(self), Rc::clone(&listener));
+        let accepting = match socket.ok()? {
+            Ok(socket) => tokio::task::spawn_local(accept(worker, serving, socket)),
+            Err(socket) => tokio::task::spawn_local(crate::udp::serve(worker, serving, socket)),
+        };
+        listener.accepting.set(Some(accepting.abort_handle()));
         Some(listener)
     }
 }
@@ -391,7 +402,7 @@ async fn accept(worker: Rc<Worker>, listener: Rc<LocalListener>, socket: TcpList
                     worker, listener, guard, stream, peer,
                 ));
             }
-            Protocol::Tcp => {
+            Protocol::Tcp | Protocol::Udp => {
                 tokio::task::spawn_local(crate::tcp::serve(worker, listener, guard, stream, peer));
             }
             Protocol::Detect => {

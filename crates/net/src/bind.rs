@@ -4,14 +4,14 @@
 //! second engine on the same host is told instead of taking part of the connections.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::holder::{Holder, holder_of};
+use crate::holder::{Holder, holder_of, udp_holder_of};
 
 /// Why an address could not be bound.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,19 +85,42 @@ impl TcpBind {
 /// # Errors
 /// Says who holds the address, or what else is wrong with it.
 pub fn bind_tcp(bind: TcpBind) -> Result<Vec<TcpListener>, BindError> {
-    let failed = |error: &io::Error| bind_error(bind.addr, error);
-    let mut sockets: Vec<Socket> = Vec::with_capacity(bind.sockets);
-    let mut addr = bind.addr;
-    for at in 0..bind.sockets.max(1) {
-        let socket = tcp_socket(addr).map_err(|e| failed(&e))?;
+    let failed = |error: &io::Error| bind_error(bind.addr, error, holder_of);
+    let sockets = bind_siblings(bind.addr, bind.sockets, tcp_socket).map_err(|e| failed(&e))?;
+    let backlog = i32::try_from(bind.backlog).unwrap_or(i32::MAX);
+    for socket in &sockets {
+        socket.listen(backlog).map_err(|e| failed(&e))?;
+    }
+    Ok(sockets.into_iter().map(TcpListener::from).collect())
+}
+
+/// Non-blocking UDP sockets on one address, all or none; the kernel gives each client's datagrams to
+/// one of them. Port 0 is chosen once for all.
+///
+/// # Errors
+/// Says who holds the address, or what else is wrong with it.
+pub fn bind_udp(addr: SocketAddr, sockets: usize) -> Result<Vec<UdpSocket>, BindError> {
+    let bound = bind_siblings(addr, sockets, udp_socket);
+    let bound = bound.map_err(|error| bind_error(addr, &error, udp_holder_of))?;
+    Ok(bound.into_iter().map(UdpSocket::from).collect())
+}
+
+fn bind_siblings(
+    mut addr: SocketAddr,
+    count: usize,
+    new: fn(SocketAddr) -> io::Result<Socket>,
+) -> io::Result<Vec<Socket>> {
+    let mut sockets: Vec<Socket> = Vec::with_capacity(count);
+    for at in 0..count.max(1) {
+        let socket = new(addr)?;
         // The first socket is bound without SO_REUSEPORT, which fails when anybody else listens
         // there, sharing or not. Only then does the option let its siblings in.
         if at > 0 {
-            socket.set_reuse_port(true).map_err(|e| failed(&e))?;
+            socket.set_reuse_port(true)?;
         }
-        socket.bind(&addr.into()).map_err(|e| failed(&e))?;
-        if at == 0 && bind.sockets > 1 {
-            socket.set_reuse_port(true).map_err(|e| failed(&e))?;
+        socket.bind(&addr.into())?;
+        if at == 0 && count > 1 {
+            socket.set_reuse_port(true)?;
         }
         if at == 0
             && let Some(bound) = socket.local_addr().ok().and_then(|bound| bound.as_socket())
@@ -106,11 +129,16 @@ pub fn bind_tcp(bind: TcpBind) -> Result<Vec<TcpListener>, BindError> {
         }
         sockets.push(socket);
     }
-    let backlog = i32::try_from(bind.backlog).unwrap_or(i32::MAX);
-    for socket in &sockets {
-        socket.listen(backlog).map_err(|e| failed(&e))?;
+    Ok(sockets)
+}
+
+fn udp_socket(addr: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
-    Ok(sockets.into_iter().map(TcpListener::from).collect())
+    Ok(socket)
 }
 
 fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
@@ -126,7 +154,11 @@ fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_error(addr: SocketAddr, error: &io::Error) -> BindError {
+fn bind_error(
+    addr: SocketAddr,
+    error: &io::Error,
+    holder_of: fn(SocketAddr) -> Option<Holder>,
+) -> BindError {
     match error.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { addr, holder: holder_of(addr) },
         io::ErrorKind::PermissionDenied => BindError::Denied { addr },
@@ -185,6 +217,20 @@ mod tests {
         }
         drop(ours);
         bind_tcp(TcpBind { sockets: 2, ..TcpBind::new(addr) }).unwrap();
+    }
+
+    #[test]
+    fn udp_siblings_share_one_port_and_a_stranger_is_named() {
+        let ours = bind_udp(any_port(), 2).unwrap();
+        let addr = ours[0].local_addr().unwrap();
+        assert_eq!(ours[1].local_addr().unwrap(), addr);
+        for sockets in [1, 2] {
+            let error = bind_udp(addr, sockets).unwrap_err();
+            let pid = format!("(pid {})", std::process::id());
+            assert!(error.to_string().contains(&pid), "{error}");
+        }
+        // TCP at the same address is another matter.
+        bind_tcp(TcpBind::new(addr)).unwrap();
     }
 
     #[test]

@@ -22,9 +22,18 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The process whose listening socket keeps `addr` from being bound, when it can be found.
+/// The process whose listening socket keeps the TCP address `addr` from being bound, when it can be
+/// found.
 pub fn holder_of(addr: SocketAddr) -> Option<Holder> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    holder(addr, ["/proc/net/tcp", "/proc/net/tcp6"])
+}
+
+/// The same for a UDP address.
+pub fn udp_holder_of(addr: SocketAddr) -> Option<Holder> {
+    holder(addr, ["/proc/net/udp", "/proc/net/udp6"])
+}
+
+fn holder(addr: SocketAddr, tables: [&str; 2]) -> Option<Holder> {
     let inode = tables.iter().find_map(|table| {
         let text = fs::read_to_string(table).ok()?;
         text.lines().skip(1).find_map(|line| listener_inode(line, addr))
@@ -56,7 +65,8 @@ fn listener_inode(line: &str, addr: SocketAddr) -> Option<u64> {
     let overlaps = local.ip() == addr.ip()
         || local.ip().is_unspecified() && (local.is_ipv6() || addr.is_ipv4())
         || addr.ip().is_unspecified() && (addr.is_ipv6() || local.is_ipv4());
-    (state == "0A" && local.port() == addr.port() && overlaps).then_some(inode)
+    // Listening, and what an unconnected UDP socket is called.
+    (matches!(state, "0A" | "07") && local.port() == addr.port() && overlaps).then_some(inode)
 }
 
 /// `0100007F:1F90`: each word of four bytes in the host's order, the port in network order.
@@ -93,6 +103,13 @@ mod tests {
         let wildcard = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
         assert_eq!(holder_of(wildcard).unwrap().pid, std::process::id());
         drop(listener);
+    }
+
+    #[test]
+    fn finds_this_process_by_its_udp_port() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        assert_eq!(udp_holder_of(addr).unwrap().pid, std::process::id());
     }
 
     #[test]

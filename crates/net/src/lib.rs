@@ -2,7 +2,7 @@
 //!
 //! Not here: any protocol, and what a connection is for. TLS and credentials will live here.
 //!
-//! Vocabulary: [`bind_tcp`] and [`bind_unix`] make listeners or say who is in the way,
+//! Vocabulary: [`bind_tcp`], [`bind_udp`] and [`bind_unix`] make listeners or say who is in the way,
 //! [`ConnectionLimit`] bounds how many sessions there are, [`Outcome`] names how one ended, [`drain`]
 //! ends them in good order; [`peer_uid`] tells whose process is at the other end,
 //! [`far_end`] whether any is.
@@ -16,10 +16,10 @@ mod local;
 mod peer;
 mod session;
 
-pub use bind::{BindError, TcpBind, bind_tcp, bind_unix};
+pub use bind::{BindError, TcpBind, bind_tcp, bind_udp, bind_unix};
 pub use drain::{Drain, DrainTrigger, drain};
 pub use far_end::{FarEnd, far_end};
-pub use holder::{Holder, holder_of};
+pub use holder::{Holder, holder_of, udp_holder_of};
 pub use limit::{ConnectionLimit, ConnectionPermit};
 pub use local::local_addresses;
 pub use peer::{own_uid, peer_uid};

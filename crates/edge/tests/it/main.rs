@@ -10,3 +10,4 @@ mod forward;
 mod framing;
 mod life;
 mod rig;
+mod udp;

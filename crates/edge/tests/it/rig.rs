@@ -122,7 +122,13 @@ impl Rig {
         let edge = Some(Edge::start(config, following).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let rig = Rig { edge, registry, addr, tables, runtime };
-        rig.wait(|status| status.version == 1 && status.listeners.get(&addr) == Some(&Ok(())));
+        rig.wait(|status| {
+            let of = match options.protocol {
+                Protocol::Udp => &status.udp_listeners,
+                _ => &status.listeners,
+            };
+            status.version == 1 && of.get(&addr) == Some(&Ok(()))
+        });
         rig
     }
 
