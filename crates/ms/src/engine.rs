@@ -9,6 +9,7 @@ mod carry;
 mod convert;
 mod ending;
 mod figures;
+mod given;
 mod lock;
 mod logs;
 mod pool;

@@ -24,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 use super::api::Shared;
 use super::convert;
 use super::ending::WhenDown;
+use super::given;
 use super::prepare::{self, Outcome, Prepared, Workshop};
 use super::published::{self, HostPorts};
 
@@ -309,13 +310,19 @@ impl Carrier {
         let dir = &self.shared.state_dir;
         let own = self.own_addresses;
         let spec = convert::process(&state, &record, release, port_env, own, dir);
+        let (given, dir) = (release.clone(), dir.clone());
         self.failed_starts.remove(&id);
         self.listening.remove(&id);
         self.launching.insert(id.clone(), attempt);
         let agent = self.agent.clone();
         let undertaken = Undertaken::Start { id: id.clone(), attempt };
         let work = self.works.spawn(async move {
-            let result = agent.start(spec).await.map_err(|e| e.to_string());
+            let written =
+                tokio::task::spawn_blocking(move || given::write(&given.definition, &dir));
+            let result = match written.await.unwrap_or_else(|e| Err(e.to_string())) {
+                Ok(()) => agent.start(spec).await.map_err(|e| e.to_string()),
+                Err(why) => Err(why),
+            };
             Done::Started { id, attempt, result }
         });
         self.undertaken.insert(work.id(), undertaken);
@@ -665,6 +672,7 @@ impl Carrier {
             let _ = self.agent.discard(&entry.path());
         }
         let _ = self.shared.builder.prune(&[], builder::Keep::default(), self.shared.clock.now());
+        let _ = self.agent.discard(&given::folder(&self.shared.state_dir));
     }
 
     /// Whether the engine ends now; does first what was wanted for when the app is down.
@@ -738,6 +746,7 @@ fn prepare_all(
     let prepared = prepare::all(app, names, workshop)?;
     let mut wanted = Vec::new();
     for (name, service) in app.services.iter().filter(|(name, _)| names.contains(*name)) {
+        given::check(service)?;
         for (addr, target) in host_ports.of(service) {
             let port = service.ports.iter().find(|p| p.target == target);
             let place = port.map_or(&service.place, |p| &p.place);

@@ -141,12 +141,12 @@ fn mounts(definition: &Service, id: &InstanceId, state_dir: &Path) -> Vec<agent:
         }
     };
     let each = definition.volumes.iter();
-    each.map(|mount| agent::Mount {
+    let own = each.map(|mount| agent::Mount {
         source: source(&mount.kind, &mount.target),
         target: mount.target.clone(),
         read_only: mount.read_only,
-    })
-    .collect()
+    });
+    own.chain(super::given::mounts(definition, state_dir)).collect()
 }
 
 /// Where a named volume is kept.

@@ -85,8 +85,8 @@ const SERVICE: Table = &[
     ("expose", Support),
     ("volumes", Support),
     ("tmpfs", Support),
-    ("configs", Later("mount the file with `volumes:`")),
-    ("secrets", Later("mount the file with `volumes:`, or pass it by `environment:`")),
+    ("configs", Support),
+    ("secrets", Support),
     ("depends_on", Support),
     ("healthcheck", Support),
     ("restart", Support),
@@ -131,7 +131,7 @@ const SERVICE: Table = &[
     ("logging", LaterWarn("output is always kept and searchable: `ms logs`")),
     ("pull_policy", LaterWarn("no image is pulled")),
     ("pull_refresh_after", LaterWarn("no image is pulled")),
-    ("platform", LaterWarn("services run on the host's own platform")),
+    ("platform", Partly("services run on the host's own, and another is a warning")),
     ("runtime", Partly("`runc` has no effect, others are refused")),
     ("ipc", Partly("each instance has its own; `service:` is refused")),
     ("pid", Partly("each instance has its own; `service:` is refused")),
@@ -203,7 +203,7 @@ const DEPLOY: Table = &[
     ("labels", Support),
     ("mode", Partly("`global` is one instance while there is one node; jobs are refused")),
     ("endpoint_mode", Partly("always `vip`: a name has one address that balances")),
-    ("rollback_config", LaterWarn("a rollback goes by `update_config`")),
+    ("rollback_config", Support),
     ("placement", LaterWarn("there is one node, and every service runs on it")),
 ];
 
@@ -218,9 +218,9 @@ const UPDATE: Table = &[
 
 const RESTART_POLICY: Table = &[
     ("condition", Support),
-    ("max_attempts", Support),
-    ("delay", LaterWarn("restarts back off by themselves, longer each time")),
-    ("window", LaterWarn("an instance counts as started when it is healthy")),
+    ("max_attempts", Partly("for `condition: on-failure`")),
+    ("delay", Support),
+    ("window", Support),
 ];
 
 const PLACEMENT: Table =
@@ -311,8 +311,8 @@ const ATTACHMENT: Table = &[
 const GRANT: Table = &[
     ("source", Support),
     ("target", Support),
-    ("uid", Support),
-    ("gid", Support),
+    ("uid", Partly("by number")),
+    ("gid", Partly("by number")),
     ("mode", Support),
 ];
 

@@ -47,9 +47,9 @@ pub struct Grant {
     pub content: FileSource,
     /// Where the service sees it; absolute.
     pub target: PathBuf,
-    /// Its owner, by name or number.
+    /// Its owner, by number.
     pub uid: Option<String>,
-    /// Its group, by name or number.
+    /// Its group, by number.
     pub gid: Option<String>,
     /// Its permission bits.
     pub mode: Option<u32>,

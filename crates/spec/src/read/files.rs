@@ -157,8 +157,8 @@ impl Reader<'_> {
                 match entry.key.as_str() {
                     "source" => source = self.text(node, &what),
                     "target" => target = self.text(node, &what).filter(|t| !t.is_empty()),
-                    "uid" => uid = self.text(node, &what),
-                    "gid" => gid = self.text(node, &what),
+                    "uid" => uid = self.owner(node, &what),
+                    "gid" => gid = self.owner(node, &what),
                     _ => {
                         if let Value::Scalar(scalar) = &node.value {
                             mode = self.mode_bits(&scalar.text, node.at, named);
@@ -181,6 +181,11 @@ impl Reader<'_> {
         let place = self.report.place(item.at);
         // What the app's definition says is filled in when all of them are read.
         Some(Grant { source, content: FileSource::External, target, uid, gid, mode, place })
+    }
+
+    /// A user or group by number, as text.
+    fn owner(&mut self, node: &Node, what: &str) -> Option<String> {
+        self.small(node, what, u32::MAX - 1).map(|id| id.to_string())
     }
 
     fn grant_target(&mut self, text: &str, kind: Kind, at: At, named: &str) -> Option<PathBuf> {

@@ -53,12 +53,13 @@ impl Reader<'_> {
                     ),
                 }
             }
-            if (owner, without) != Default::default() {
+            // No tmpfs has devices, or programs that gain rights.
+            if owner != Owner::default() || without.exec {
                 self.report.warn(
                     "key-ignored",
                     at,
-                    format!("an owner, `noexec`, `nosuid` or `nodev` in {named} has no effect yet"),
-                    "the mount belongs to root and is as others are",
+                    format!("an owner or `noexec` in {named} has no effect yet"),
+                    "the mount belongs to root, and programs in it may run",
                     "remove it, or leave it for Docker",
                 );
             }

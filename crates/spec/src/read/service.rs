@@ -131,7 +131,7 @@ fn key(reader: &mut Reader<'_>, entry: &Entry, owner: &str, raw: &mut RawService
         "pre_stop" => service.hooks.pre_stop = reader.hooks(node, Scope::PreStop, key, owner),
         "logging" => service.logging = reader.logging(node, owner),
         "pull_policy" => service.pull_policy = reader.pull_policy(node, &named),
-        "platform" => late.platform = reader.text(node, &named).filter(|p| !p.is_empty()),
+        "platform" => late.platform = reader.platform(node, &named),
         "x-mainspring" => service.extension = reader.extension(node, owner),
         "runtime" | "ipc" | "pid" | "uts" | "cgroup" => reader.by_value(key, node, at, &named),
         other => {
@@ -321,6 +321,28 @@ impl Reader<'_> {
         }
     }
 
+    /// `os/architecture`, with a variant perhaps.
+    fn platform(&mut self, node: &Node, named: &str) -> Option<String> {
+        let text = self.text(node, named).filter(|p| !p.is_empty())?;
+        let here = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let mut parts = text.split('/');
+        let fits = |part: Option<&str>, own: &str| part.is_none_or(|part| part == own);
+        if !fits(parts.next(), std::env::consts::OS) || !fits(parts.next(), here) {
+            self.report.warn(
+                "key-partly",
+                node.at,
+                format!("{named} is `{}`, and this host is linux/{here}", text.escape_debug()),
+                "services run on the host's own platform",
+                "remove it, or leave it for Docker",
+            );
+        }
+        Some(text)
+    }
+
     /// Labels: pairs in which a missing value is an empty one.
     pub(crate) fn labels(&mut self, node: &Node, named: &str) -> BTreeMap<String, String> {
         let pairs = self.pairs(node, named).into_iter();
@@ -352,6 +374,7 @@ impl Reader<'_> {
             let what = format!("{what} names more than {ENV_FILES_MAX} files");
             self.report.error("too-many-items", node.at, what, "lists are bounded", "join some");
         }
+        let mut named_files: Vec<(std::path::PathBuf, bool, bool, At)> = Vec::new();
         for item in items.iter().take(ENV_FILES_MAX) {
             let (mut path, mut required, mut format) = (None, true, None);
             if let Value::Map(_) = &item.value {
@@ -376,15 +399,20 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            if let Some(path) = path {
-                let path = self.origins.path(&path, item.at);
-                let at = self.report.place(item.at);
-                let shown = self.origins.shown(&path);
-                let env = &self.origins.of(item.at).env;
-                let source = crate::env::Source { path: &path, shown: &shown, asked_at: Some(at) };
-                let read = crate::env::read(self.files, &source, required, raw, env, self.report);
-                all.extend(read);
+            let Some(path) = path else { continue };
+            // A file that is named again stays where it was, as it is said last.
+            let file = (self.origins.path(&path, item.at), required, raw, item.at);
+            match named_files.iter().position(|known| known.0 == file.0) {
+                Some(i) => named_files[i] = file,
+                None => named_files.push(file),
             }
+        }
+        for (path, required, raw, at) in named_files {
+            let env = &self.origins.of(at).env;
+            let asked_at = Some(self.report.place(at));
+            let shown = self.origins.shown(&path);
+            let source = crate::env::Source { path: &path, shown: &shown, asked_at };
+            all.extend(crate::env::read(self.files, &source, required, raw, env, self.report));
         }
         all
     }

@@ -20,7 +20,9 @@ fn every_other_key_is_said_once() {
     for (lines, expected) in [
         ("tty: true\nstdin_open: true", vec!["warning key-ignored 4", "warning key-ignored 5"]),
         ("gpus: all", vec!["error key-not-supported 4"]),
-        ("secrets: [a]", vec!["error key-later 4", "error file-unknown 4"]),
+        ("secrets: [a]", vec!["error file-unknown 4"]),
+        ("platform: linux", vec![]),
+        ("platform: windows/amd64", vec!["warning key-partly 4"]),
         ("extends: {service: b}", vec!["error extends-unknown 4"]),
         ("logging: {driver: json-file}", vec!["warning key-ignored 4"]),
         ("logging: {driver: syslog}", vec!["warning key-ignored 4", "warning key-partly 4"]),

@@ -55,6 +55,20 @@ fn environments_merge_across_forms() {
 }
 
 #[test]
+fn an_environment_file_that_is_named_again_stays_where_it_was() {
+    let files = Memory::default()
+        .with("1.yaml", "services: {a: {command: x, env_file: foo.env}}")
+        .with("2.yaml", "services: {a: {env_file: [bar.env, {path: foo.env, required: true}]}}")
+        .with("/srv/shop/foo.env", "A=foo\nB=foo")
+        .with("/srv/shop/bar.env", "A=bar");
+    let mut options = options();
+    options.files = vec!["1.yaml".into(), "2.yaml".into()];
+    let app = load(&options, &files).map_err(|f| show(&f)).unwrap().app;
+    let env = &app.services["a"].environment;
+    assert_eq!((env["A"].as_str(), env["B"].as_str()), ("bar", "foo"));
+}
+
+#[test]
 fn ports_add_up_and_are_unique() {
     let ports =
         service(&["ports: ['80:80', '81:81']", "ports: ['80:80/tcp', '80:80/udp', '82:80']"]).ports;
