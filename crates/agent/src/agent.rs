@@ -24,6 +24,7 @@ use crate::shim::{KEPT_MAX, LogLimits};
 use crate::spec::ProcessSpec;
 use crate::start::{self, Setting, StartError};
 use crate::trash::Trash;
+use crate::usage::Measured;
 use crate::wire::{EXEC_OUTPUT_BYTES_MAX, ExecOutput};
 
 /// How many events may wait to be received; past it, reporting waits.
@@ -113,9 +114,6 @@ pub enum OpError {
     },
 }
 
-/// Usage, and when it was measured.
-type Measured = (Duration, HashMap<InstanceId, Usage>);
-
 type Instances = BTreeMap<InstanceId, Arc<Instance>>;
 
 /// Every instance of one engine. Cheap to clone; when the last clone is dropped nobody watches
@@ -126,7 +124,7 @@ pub struct Agent {
     isolation: Arc<Isolation>,
     instances: Arc<Mutex<Instances>>,
     tasks: Arc<Mutex<JoinSet<()>>>,
-    usage: Arc<Mutex<Option<Measured>>>,
+    usage: Arc<Mutex<Measured>>,
 }
 
 impl Agent {
@@ -270,9 +268,13 @@ impl Agent {
 
     /// Starts an instance and returns when its program runs, or with the reason why it cannot.
     /// One of the same name that ended is replaced. Dropping the future does not stop the start.
-    pub async fn start(&self, spec: ProcessSpec) -> Result<(), StartError> {
+    pub async fn start(&self, mut spec: ProcessSpec) -> Result<(), StartError> {
         let id = spec.id.clone();
+        // They change while it runs, and there may be many: they are kept in its file alone.
+        let hosts = std::mem::take(&mut spec.hosts);
         let instance = Arc::new(Instance::new(&self.shared.setting, spec));
+        let hostname = instance.spec.hostname.as_deref();
+        let hosts = crate::hosts::text(hostname, instance.address, &hosts);
         {
             let mut all = self.all();
             if all.get(&id).is_some_and(|existing| !existing.has_ended()) {
@@ -283,7 +285,7 @@ impl Agent {
         let (sender, receiver) = oneshot::channel();
         let agent = self.downgrade();
         self.spawn(async move {
-            let started = agent.bring_up(&instance).await;
+            let started = agent.bring_up(&instance, hosts).await;
             let is_up = started.is_ok();
             // Whoever asked may have gone; the instance is there all the same.
             let _unheard = sender.send(started);
@@ -380,19 +382,17 @@ impl Agent {
         Ok(())
     }
 
-    /// What running instances use; measured at most once a second.
+    /// What running instances use; measured at most once a second. Of many instances only so many
+    /// are measured in a second, one after the other, so that looking stays cheap.
     pub fn usage(&self) -> HashMap<InstanceId, Usage> {
         let now = self.shared.clock.monotonic();
-        let mut cached = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, usage)) = &*cached
-            && now.saturating_sub(*at) < USAGE_AGE_MAX
-        {
-            return usage.clone();
+        let mut measured = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        if measured.at.is_some_and(|at| now.saturating_sub(at) < USAGE_AGE_MAX) {
+            return measured.usage.clone();
         }
         let running: Vec<_> = self.all().values().filter(|i| !i.has_ended()).cloned().collect();
-        let usage = crate::usage::of(&self.shared.setting.cgroups, &running);
-        *cached = Some((now, usage.clone()));
-        usage
+        measured.look(now, &running, &self.shared.setting.cgroups);
+        measured.usage.clone()
     }
 
     /// TCP addresses on which an instance listens. Reads `/proc`: for now and then.
@@ -429,10 +429,10 @@ struct Starter {
 }
 
 impl Starter {
-    async fn bring_up(&self, instance: &Arc<Instance>) -> Result<(), StartError> {
+    async fn bring_up(&self, instance: &Arc<Instance>, hosts: String) -> Result<(), StartError> {
         let (shared, spec) = (self.shared.clone(), instance.spec.clone());
-        let started =
-            tokio::task::spawn_blocking(move || start::start(&shared.setting, &spec)).await;
+        let start = move || start::start(&shared.setting, &spec, &hosts);
+        let started = tokio::task::spawn_blocking(start).await;
         let id = instance.id();
         let failed = |cause| StartError::Io { id: id.clone(), what: "starting".to_owned(), cause };
         match started.unwrap_or_else(|e| Err(failed(io::Error::other(e)))) {

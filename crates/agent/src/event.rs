@@ -1,5 +1,7 @@
 //! What the agent reports.
 
+use std::sync::Arc;
+
 use base::{InstanceId, UnixNanos};
 
 use crate::exit::Exit;
@@ -55,8 +57,8 @@ pub enum Phase {
 pub struct InstanceStatus {
     /// Which.
     pub id: InstanceId,
-    /// What was asked for.
-    pub spec: ProcessSpec,
+    /// What was asked for, less its `hosts`.
+    pub spec: Arc<ProcessSpec>,
     /// The program's process id on the host, while it runs.
     pub pid: Option<u32>,
     /// How far it is.

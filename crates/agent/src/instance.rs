@@ -43,7 +43,7 @@ impl Drop for Shared {
 
 /// One instance.
 pub(crate) struct Instance {
-    pub(crate) spec: ProcessSpec,
+    pub(crate) spec: Arc<ProcessSpec>,
     /// The address of its own, where it has one.
     pub(crate) address: Option<Ipv4Addr>,
     pub(crate) folder: PathBuf,
@@ -77,7 +77,7 @@ impl Instance {
         Instance {
             address: spec.address.filter(|_| own),
             folder: setting.folder(&spec.id),
-            spec,
+            spec: Arc::new(spec),
             state: Mutex::new(state),
             ended: watch::Sender::new(false),
         }

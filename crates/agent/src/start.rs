@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -92,11 +91,15 @@ impl Setting {
     }
 }
 
-/// Starts an instance; when this returns well the program runs.
-pub(crate) fn start(setting: &Setting, spec: &ProcessSpec) -> Result<RunRecord, StartError> {
+/// Starts an instance with this hosts file; when this returns well the program runs.
+pub(crate) fn start(
+    setting: &Setting,
+    spec: &ProcessSpec,
+    hosts: &str,
+) -> Result<RunRecord, StartError> {
     let id = &spec.id;
     let (folder, log_limits) = (setting.folder(id), setting.log_limits);
-    let place = Place { folder: &folder, logs: setting.logs(id), log_limits, kept: false };
+    let place = Place { folder: &folder, logs: setting.logs(id), log_limits, kept: false, hosts };
     let result = try_start(setting, spec, place);
     if result.is_err() {
         // Its shim may be on its way out, or hang in a mount.
@@ -122,6 +125,8 @@ pub(crate) struct Place<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) logs: PathBuf,
     pub(crate) log_limits: LogLimits,
+    /// The text of its hosts file.
+    pub(crate) hosts: &'a str,
     /// What it writes is taken over when it has ended.
     pub(crate) kept: bool,
 }
@@ -138,7 +143,7 @@ pub(crate) fn try_start(
     };
     setting.trash.take(folder).map_err(io(format!("removing {}", folder.display())))?;
     let address = spec.address.filter(|_| setting.addressing == Addressing::Own);
-    write_folder(spec, address, folder, &place.logs)
+    write_folder(spec, place.hosts, folder, &place.logs)
         .map_err(io(format!("writing {}", folder.display())))?;
     let cgroup = setting.cgroups.create(id, &spec.limits);
     if let Some(address) = address
@@ -176,20 +181,14 @@ pub(crate) fn try_start(
     }
 }
 
-fn write_folder(
-    spec: &ProcessSpec,
-    address: Option<Ipv4Addr>,
-    folder: &Path,
-    logs: &Path,
-) -> io::Result<()> {
+fn write_folder(spec: &ProcessSpec, hosts: &str, folder: &Path, logs: &Path) -> io::Result<()> {
     for path in [folder.to_owned(), logs.to_owned()] {
         fs::create_dir_all(path)?;
     }
     fs::create_dir(folder.join("root"))?;
-    let hostname = spec.hostname.as_deref();
-    let hosts = crate::hosts::text(hostname, address, &spec.hosts);
     fs::write(folder.join("hosts"), hosts)?;
-    fs::write(folder.join("hostname"), format!("{}\n", hostname.unwrap_or_default()))?;
+    let hostname = spec.hostname.as_deref().unwrap_or_default();
+    fs::write(folder.join("hostname"), format!("{hostname}\n"))?;
     fs::write(folder.join("spec.json"), serde_json::to_vec(spec)?)
 }
 
@@ -220,7 +219,7 @@ pub(crate) fn try_out(
     };
     let birth = trash
         .take(&folder)
-        .and_then(|()| write_folder(&spec.process, None, &folder, &folder))
+        .and_then(|()| write_folder(&spec.process, "", &folder, &folder))
         .and_then(|()| be_born(shim::trial(shim), &folder, &spec, &[]));
     let _next_time = trash.take(&folder);
     match birth {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::InstanceId;
 
@@ -10,7 +11,40 @@ use crate::event::Usage;
 use crate::instance::Instance;
 use crate::procfs;
 
-pub(crate) fn of(cgroups: &Cgroups, instances: &[Arc<Instance>]) -> HashMap<InstanceId, Usage> {
+/// Instances that are measured at a time.
+const MEASURED_MAX: usize = 100;
+
+/// What was measured, and what is to be measured next.
+#[derive(Default)]
+pub(crate) struct Measured {
+    /// When, if ever.
+    pub(crate) at: Option<Duration>,
+    /// What instances used when each was last looked at.
+    pub(crate) usage: HashMap<InstanceId, Usage>,
+    /// Place of the next one among the instances.
+    turn: usize,
+}
+
+impl Measured {
+    /// Measures those of `running` whose turn it is, new ones first.
+    pub(crate) fn look(&mut self, now: Duration, running: &[Arc<Instance>], cgroups: &Cgroups) {
+        let is_new = |i: &&Arc<Instance>| !self.usage.contains_key(i.id());
+        let new = running.iter().filter(is_new);
+        let from = if running.is_empty() { 0 } else { self.turn % running.len() };
+        let old = running[from..].iter().chain(&running[..from]).filter(|i| !is_new(i));
+        let chosen: Vec<_> = new.chain(old).take(MEASURED_MAX).cloned().collect();
+        let mut usage = of(cgroups, &chosen);
+        for instance in running {
+            if let Some(before) = self.usage.get(instance.id()) {
+                usage.entry(instance.id().clone()).or_insert(*before);
+            }
+        }
+        let turn = from + chosen.iter().filter(|i| !is_new(i)).count();
+        *self = Measured { at: Some(now), usage, turn };
+    }
+}
+
+fn of(cgroups: &Cgroups, instances: &[Arc<Instance>]) -> HashMap<InstanceId, Usage> {
     // Only read when some instance needs it, and then once for all.
     let mut all = None;
     let each = instances.iter().map(|instance| {

@@ -111,7 +111,9 @@ impl State {
         &'a self,
         service: &'a ServiceName,
     ) -> impl Iterator<Item = &'a Arc<InstanceRecord>> + 'a {
-        self.instances.values().filter(move |i| i.service() == service)
+        // They lie together: an id sorts by its service first.
+        let from = InstanceId::new(service.clone(), 0);
+        self.instances.range(from..).map(|(_, i)| i).take_while(move |i| i.service() == service)
     }
 
     /// A release.

@@ -11,6 +11,7 @@ use agent::{HealthSpec, HealthTest, InstanceStatus, MountSource, ProcessSpec, Vi
 use base::InstanceId;
 use control::{InstanceRecord, Release, Reported, ReportedState, RoutePlan, State};
 use edge::{Balance, EndpointAddress, EndpointState, Listener, RouteTable, Upstream};
+use serde::Deserialize;
 use spec::Service;
 use spec::model::{self, MountKind, Protocol, Test};
 
@@ -24,7 +25,13 @@ const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What was prepared for a release.
 pub(super) fn prepared(release: &Release) -> Prepared {
-    serde_json::from_value(release.prepared.clone()).unwrap_or_default()
+    Prepared::deserialize(&release.prepared).unwrap_or_default()
+}
+
+/// The ports that a release is expected to listen on: asked for often, and a small part of what
+/// was prepared.
+pub(super) fn ports(release: &Release) -> BTreeSet<u16> {
+    release.prepared.get("ports").and_then(|p| Deserialize::deserialize(p).ok()).unwrap_or_default()
 }
 
 /// What the agent is asked to run for a record.
@@ -180,7 +187,7 @@ pub(super) fn routes(
             Some(Protocol::Tcp) => edge::Protocol::Tcp,
             None => edge::Protocol::Detect,
         };
-        let mut ports = prepared(release).ports;
+        let mut ports = ports(release);
         ports.extend(published.iter().map(|(_, target)| *target));
         let mine = route.endpoints.iter().filter(|e| e.port_env.is_none());
         ports.extend(mine.filter_map(|e| listening.get(&e.instance)).flatten());
@@ -290,7 +297,7 @@ pub(super) fn clash(state: &State, service: &base::ServiceName) -> Option<String
         return None;
     }
     let ports = |name: &base::ServiceName| {
-        state.goal(name).map(|release| prepared(release).ports).unwrap_or_default()
+        state.goal(name).map(|release| self::ports(release)).unwrap_or_default()
     };
     let mine = ports(service);
     let shares = |name: &&base::ServiceName| ports(name).intersection(&mine).next().is_some();
