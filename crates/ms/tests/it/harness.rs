@@ -53,6 +53,29 @@ print("listening", flush=True)
 server.serve_forever()
 "#;
 
+/// One that calls, published on `port`, and two instances that are called; `more` is said of those.
+pub(crate) fn front_and_back(port: u16, more: &str) -> String {
+    let needs = if more.is_empty() { "[back]" } else { "{back: {condition: service_healthy}}" };
+    format!(
+        "services:
+  front:
+    image: example/front
+    x-mainspring: {{native: true}}
+    command: python3 echo.py
+    environment: {{NAME: front}}
+    ports: ['127.0.0.1:{port}:8080']
+    depends_on: {needs}
+  back:
+    image: example/back
+    x-mainspring: {{native: true}}
+    command: python3 echo.py
+    environment: {{NAME: back}}
+    expose: ['8080']
+    deploy: {{replicas: 2}}{more}
+"
+    )
+}
+
 impl Project {
     /// A project with this Compose file and `echo.py` beside it.
     pub(crate) fn new(compose: &str) -> Project {

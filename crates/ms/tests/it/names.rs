@@ -1,32 +1,14 @@
 //! Services find each other by name; replicas share a port; the edge knows who calls.
 
-use crate::harness::{Project, free_port, get, get_json, root, until};
+use crate::harness::{Project, free_port, front_and_back, get, get_json, root, until};
 
-fn two_services(port: u16) -> String {
-    format!(
-        "services:
-  front:
-    image: example/front
-    x-mainspring: {{native: true}}
-    command: python3 echo.py
-    environment: {{NAME: front}}
-    ports: ['127.0.0.1:{port}:8080']
-    depends_on: {{back: {{condition: service_healthy}}}}
-  back:
-    image: example/back
-    x-mainspring: {{native: true}}
-    command: python3 echo.py
-    environment: {{NAME: back}}
-    expose: ['8080']
+/// How `back` says that it is healthy.
+const CHECK: &str = "
     healthcheck:
       test: ['CMD', 'python3', '-c', 'import urllib.request as r; r.urlopen(\"http://localhost:8080/health\")']
       interval: 1s
       start_period: 20s
-      start_interval: 200ms
-    deploy: {{replicas: 2}}
-"
-    )
-}
+      start_interval: 200ms";
 
 #[test]
 fn a_name_reaches_every_replica_and_the_edge_knows_the_caller() {
@@ -35,7 +17,7 @@ fn a_name_reaches_every_replica_and_the_edge_knows_the_caller() {
         return;
     }
     let port = free_port();
-    let project = Project::new(&two_services(port));
+    let project = Project::new(&front_and_back(port, CHECK));
     project.ok(&["up", "-d"]);
     let mut instances = std::collections::BTreeSet::new();
     for _ in 0..20 {
@@ -62,7 +44,7 @@ fn a_name_reaches_every_replica_and_the_edge_knows_the_caller() {
 #[test]
 fn metrics_name_caller_service_method_and_instance() {
     let port = free_port();
-    let project = Project::new(&two_services(port).replace("replicas: 2", "replicas: 1"));
+    let project = Project::new(&front_and_back(port, CHECK).replace("replicas: 2", "replicas: 1"));
     project.ok(&["up", "-d"]);
     get_json(port, "/call/back:8080");
     let status = project.api("/api/status");
@@ -168,7 +150,7 @@ fn a_port_that_the_file_does_not_name_is_found() {
         return;
     }
     let port = free_port();
-    let project = Project::new(&two_services(port).replace("    expose: ['8080']\n", ""));
+    let project = Project::new(&front_and_back(port, CHECK).replace("    expose: ['8080']\n", ""));
     project.ok(&["up", "-d"]);
     until("the name reaches the port", || {
         let (code, body) = get(port, "/call/back:8080");

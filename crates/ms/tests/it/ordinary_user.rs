@@ -1,37 +1,16 @@
 //! Without root it works, with less isolation, and says so.
 
-use crate::harness::{Project, free_port, get_json, root, until};
+use crate::harness::{Project, free_port, front_and_back, get_json, root, until};
 
 /// The user `nobody`.
 const NOBODY: u32 = 65_534;
-
-fn compose(port: u16) -> String {
-    format!(
-        "services:
-  front:
-    image: example/front
-    x-mainspring: {{native: true}}
-    command: python3 echo.py
-    environment: {{NAME: front}}
-    ports: ['127.0.0.1:{port}:8080']
-    depends_on: [back]
-  back:
-    image: example/back
-    x-mainspring: {{native: true}}
-    command: python3 echo.py
-    environment: {{NAME: back}}
-    expose: ['8080']
-    deploy: {{replicas: 2}}
-"
-    )
-}
 
 #[test]
 fn replicas_take_the_port_they_are_given() {
     let port = free_port();
     let project = match root() {
-        true => Project::as_user(&compose(port), NOBODY),
-        false => Project::new(&compose(port)),
+        true => Project::as_user(&front_and_back(port, ""), NOBODY),
+        false => Project::new(&front_and_back(port, "")),
     };
     let out = project.ms(&["up", "-d"]);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
