@@ -136,6 +136,8 @@ pub(crate) enum Request {
     /// Runs a command inside the instance on the three descriptors that come with this message,
     /// until it ends or the caller hangs up.
     Attach(Command),
+    /// Asks for the descriptors that came with the spec; they come back with the reply.
+    Kept,
 }
 
 /// A command to run inside an instance on somebody's own streams.

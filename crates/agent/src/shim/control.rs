@@ -8,10 +8,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
-    SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
+use super::KEPT_MAX;
 use super::program::{Running, Streams, Surroundings};
 use crate::sys;
 use crate::wire::{self, Command, Ended, ExecOutput, Reply, Request};
@@ -150,6 +151,22 @@ impl Connection {
                 None
             }
         }
+    }
+
+    /// Answers with copies of these descriptors. They go out with the first byte, for which a new
+    /// connection has room.
+    pub(super) fn hand_over(&mut self, kept: &[OwnedFd]) {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KEPT_MAX))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let kept: Vec<_> = kept.iter().take(KEPT_MAX).map(AsFd::as_fd).collect();
+        ancillary.push(SendAncillaryMessage::ScmRights(&kept));
+        let answer = wire::encode(&Reply::Done).unwrap_or_default();
+        let first = [io::IoSlice::new(&answer)];
+        let flags = SendFlags::NOSIGNAL;
+        // Who hung up wants nothing any more.
+        let sent = rustix::net::sendmsg(&self.socket, &first, &mut ancillary, flags).unwrap_or(0);
+        self.outbox = answer.get(sent..).unwrap_or_default().to_vec();
+        self.over = sent == 0 || self.outbox.is_empty();
     }
 
     /// Reads bytes, and keeps the descriptors that come with them.

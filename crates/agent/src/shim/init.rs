@@ -51,6 +51,7 @@ pub(super) fn main(spec: ShimSpec, handles: Handles, birth: &OwnedFd, midwife: O
         signals,
         listener: handles.control,
         connections: Vec::new(),
+        kept: handles.kept,
         kill_at: None,
         clock,
         begun: clock.monotonic(),
@@ -108,6 +109,7 @@ struct Init {
     signals: OwnedFd,
     listener: OwnedFd,
     connections: Vec<Connection>,
+    kept: Vec<OwnedFd>,
     /// When the grace period of a stop is over.
     kill_at: Option<Duration>,
     clock: SystemClock,
@@ -275,6 +277,7 @@ impl Init {
                     Err(why) => connection.reply(&Reply::Refused(why.to_string())),
                 }
             }
+            Some(Request::Kept) => connection.hand_over(&self.kept),
             Some(Request::Attach(command)) => {
                 let attached = self.connections.iter().filter(|c| c.attached.is_some()).count();
                 let connection = &mut self.connections[at];

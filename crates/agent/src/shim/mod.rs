@@ -97,7 +97,7 @@ pub(crate) fn trial(program: &Path) -> Command {
 
 /// Does what a birth does up to the program.
 fn try_out(birth: &OwnedFd) -> Result<(), Failure> {
-    let spec = receive_spec(birth).map_err(failed(Step::Setup, "the spec"))?;
+    let (spec, _kept) = receive_spec(birth).map_err(failed(Step::Setup, "the spec"))?;
     let cgroup = spec.cgroup.as_ref().map(|path| open_folder(path, Step::Cgroup)).transpose()?;
     match sys::clone_into(namespaces(spec.mode), cgroup.as_ref().map(OwnedFd::as_fd)) {
         Ok(Forked::Child) => {
@@ -130,14 +130,16 @@ struct Handles {
     logs: OwnedFd,
     control: OwnedFd,
     oom: Option<OwnedFd>,
+    /// The engine's, held for as long as the instance lives.
+    kept: Vec<OwnedFd>,
 }
 
 fn run(birth: &OwnedFd) -> Result<(), Failure> {
-    let spec = receive_spec(birth).map_err(failed(Step::Setup, "the spec"))?;
+    let (spec, kept) = receive_spec(birth).map_err(failed(Step::Setup, "the spec"))?;
     rustix::process::umask(Bits::from_raw_mode(0o022));
     // Its own session: a Ctrl-C at the engine's terminal is not for instances.
     let _already_leader = rustix::process::setsid();
-    let handles = open_handles(&spec)?;
+    let handles = open_handles(&spec, kept)?;
     for file in &spec.join {
         let join = std::fs::OpenOptions::new().write(true).open(file);
         join.and_then(|mut file| file.write_all(b"0"))
@@ -212,7 +214,7 @@ fn await_ready(from: &OwnedFd) -> Option<(u32, Vec<String>)> {
     }
 }
 
-fn receive_spec(birth: &OwnedFd) -> io::Result<ShimSpec> {
+fn receive_spec(birth: &OwnedFd) -> io::Result<(ShimSpec, Vec<OwnedFd>)> {
     // The descriptors come with the first byte, so that byte is read with room for them.
     let mut first = [0u8; 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KEPT_MAX))];
@@ -220,16 +222,17 @@ fn receive_spec(birth: &OwnedFd) -> io::Result<ShimSpec> {
     let mut parts = [io::IoSliceMut::new(&mut first)];
     // Close-on-exec keeps them from the program; the shim itself never executes anything.
     rustix::net::recvmsg(birth, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut kept = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            // Kept on purpose for as long as this process and its child live.
-            descriptors.for_each(std::mem::forget);
+            kept.extend(descriptors);
         }
     }
-    wire::receive(first.as_slice().chain(File::from(birth.try_clone()?)))
+    let spec = wire::receive(first.as_slice().chain(File::from(birth.try_clone()?)))?;
+    Ok((spec, kept))
 }
 
-fn open_handles(spec: &ShimSpec) -> Result<Handles, Failure> {
+fn open_handles(spec: &ShimSpec, kept: Vec<OwnedFd>) -> Result<Handles, Failure> {
     let folder = open_folder(&spec.folder, Step::Setup)?;
     let logs = open_folder(&spec.logs, Step::Setup)?;
     let control = control::listen(folder.as_fd())
@@ -237,7 +240,7 @@ fn open_handles(spec: &ShimSpec) -> Result<Handles, Failure> {
     let oom = spec.oom.as_ref().and_then(|path| {
         rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Bits::empty()).ok()
     });
-    Ok(Handles { folder, logs, control, oom })
+    Ok(Handles { folder, logs, control, oom, kept })
 }
 
 fn open_folder(path: &Path, step: Step) -> Result<OwnedFd, Failure> {

@@ -37,32 +37,35 @@ pub(crate) fn read(text: &str) -> Result<Ipv4Cidr, Problem> {
 pub(crate) struct Claim {
     /// The pool.
     pub(crate) pool: Ipv4Cidr,
-    /// What holds it; instances inherit it. `None` when instances that run already hold it.
-    pub(crate) held_by: Option<OwnedFd>,
+    /// What holds it; instances inherit it. Empty when instances of an older engine hold it, which
+    /// does not give it back.
+    pub(crate) held_by: Vec<OwnedFd>,
 }
 
 /// Claims a pool.
 ///
-/// `asked` is what the person asked for, `stored` what this state folder used before, and
-/// `in_use` whether instances of ours still run on `stored`: then it is ours, claimed by them.
+/// `asked` is what the person asked for, `stored` what this state folder used before, and `kept`
+/// what instances of ours that run on `stored` hold for us: then it is ours, claimed by them, and
+/// the claim is passed on to instances that come after them.
 pub(crate) fn claim(
     asked: Option<Ipv4Cidr>,
     stored: Option<Ipv4Cidr>,
-    in_use: bool,
+    kept: Option<Vec<OwnedFd>>,
 ) -> Result<Claim, Problem> {
-    if let (Some(stored), true) = (stored, in_use) {
-        return Ok(Claim { pool: stored, held_by: bind(stored) });
+    if let (Some(stored), Some(kept)) = (stored, kept) {
+        let held_by = bind(stored).map_or(kept, |fd| vec![fd]);
+        return Ok(Claim { pool: stored, held_by });
     }
     if let Some(pool) = asked {
         let held_by = bind(pool).ok_or_else(|| taken(pool))?;
-        return Ok(Claim { pool, held_by: Some(held_by) });
+        return Ok(Claim { pool, held_by: vec![held_by] });
     }
     let defaults = DEFAULT_SECOND_OCTETS
         .filter_map(|second| Ipv4Cidr::new(Ipv4Addr::new(127, second, 0, 0), 16));
     stored
         .into_iter()
         .chain(defaults)
-        .find_map(|pool| bind(pool).map(|fd| Claim { pool, held_by: Some(fd) }))
+        .find_map(|pool| bind(pool).map(|fd| Claim { pool, held_by: vec![fd] }))
         .ok_or_else(|| {
             Problem::new("addresses-taken", "no pool of addresses is free")
                 .with_cause("every network from 127.64.0.0/16 to 127.127.0.0/16 is in use")
@@ -99,13 +102,15 @@ mod tests {
     #[test]
     fn a_claim_lasts_as_long_as_its_holder() {
         let pool: Ipv4Cidr = "127.250.64.0/20".parse().unwrap();
-        let first = claim(Some(pool), None, false).unwrap();
-        assert_eq!(claim(Some(pool), None, false).err().unwrap().code, "addresses-taken");
-        let inherited = first.held_by.as_ref().unwrap().try_clone().unwrap();
+        let first = claim(Some(pool), None, None).unwrap();
+        assert_eq!(claim(Some(pool), None, None).err().unwrap().code, "addresses-taken");
+        let inherited = first.held_by[0].try_clone().unwrap();
         drop(first);
-        assert!(claim(Some(pool), None, false).is_err(), "an instance still holds it");
-        assert!(claim(None, Some(pool), true).unwrap().held_by.is_none(), "ours, held by it");
-        drop(inherited);
-        assert!(claim(Some(pool), None, false).is_ok());
+        assert!(claim(Some(pool), None, None).is_err(), "an instance still holds it");
+        let again = claim(None, Some(pool), Some(vec![inherited])).unwrap();
+        assert_eq!(again.held_by.len(), 1, "it passes on what the instance held");
+        assert!(claim(Some(pool), None, None).is_err());
+        drop(again);
+        assert!(claim(Some(pool), None, None).is_ok());
     }
 }

@@ -1,7 +1,6 @@
 //! The engine's life, in order: lock, open, bind, announce, work, drain.
 
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -40,7 +39,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
 
     let pool = claim_pool(&state_dir, options.addresses.as_deref())?;
     let agent_config = AgentConfig {
-        inherit_fds: pool.held_by.into_iter().collect(),
+        inherit_fds: pool.held_by,
         ..AgentConfig::new(state_dir.clone(), pool.pool, clock.clone())
     };
     let (agent, agent_events) = Agent::open(agent_config).map_err(internal)?;
@@ -157,24 +156,17 @@ fn claim_pool(state_dir: &Path, asked: Option<&str>) -> Result<pool::Claim, Prob
     let path = state_dir.join("addresses");
     let stored = std::fs::read_to_string(&path).ok().and_then(|text| pool::read(text.trim()).ok());
     let asked = asked.map(pool::read).transpose()?;
-    let in_use = instances_run(state_dir);
-    if let (Some(asked), Some(stored), true) = (asked, stored, in_use)
+    let kept = agent::kept(state_dir);
+    if let (Some(asked), Some(stored), true) = (asked, stored, kept.is_some())
         && asked != stored
     {
         return Err(Problem::new("addresses-in-use", format!("services run on {stored}"))
             .with_cause(format!("they cannot move to {asked} while they run"))
             .with_next("run `ms down` first, or leave out --addresses"));
     }
-    let claim = pool::claim(asked, stored, in_use)?;
+    let claim = pool::claim(asked, stored, kept)?;
     std::fs::write(&path, format!("{}\n", claim.pool)).map_err(internal)?;
     Ok(claim)
-}
-
-/// Whether a shim answers in a state folder whose agent is not open yet.
-fn instances_run(state_dir: &Path) -> bool {
-    let folders = std::fs::read_dir(state_dir.join("instances")).into_iter().flatten().flatten();
-    let mut sockets = folders.map(|folder| SocketPath::new(&folder.path().join("shim.sock")));
-    sockets.any(|path| path.and_then(|path| UnixStream::connect(path.as_path())).is_ok())
 }
 
 /// Binds the API's socket and the console's port.

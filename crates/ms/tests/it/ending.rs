@@ -147,3 +147,32 @@ fn a_port_left_open_and_the_console_are_where_they_were_after_a_crash() {
     });
     assert_eq!(place(), before);
 }
+
+#[test]
+fn an_engine_that_came_back_keeps_its_addresses_from_others() {
+    let app = "services:
+  web:
+    image: example/web
+    x-mainspring: {native: true}
+    command: sleep 1000
+";
+    let (first, second) = (Project::new(app), Project::new(app));
+    first.ok(&["up", "-d"]);
+    let addresses = |project: &Project| project.api("/api/status")["addresses"].clone();
+    let (before, engine) = (addresses(&first), first.engine_pid());
+    crate::harness::kill_9(engine);
+    until("another engine is there", || {
+        let socket = first.path(".ms/engine.sock");
+        (
+            first.engine_pid() != engine && std::os::unix::net::UnixStream::connect(socket).is_ok(),
+            (),
+        )
+    });
+    // Every instance that the first engine started is gone after this.
+    let old = first.pids("web");
+    first.ok(&["up", "-d", "--recreate"]);
+    until("the old instances are gone", || (!old.iter().any(|pid| alive(*pid)), ()));
+    second.ok(&["up", "-d"]);
+    assert_eq!(addresses(&first), before);
+    assert_ne!(addresses(&second), before);
+}

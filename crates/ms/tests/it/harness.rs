@@ -179,7 +179,13 @@ impl Project {
 
     /// The engine's process id.
     pub(crate) fn engine_pid(&self) -> u32 {
-        std::fs::read_to_string(self.path(".ms/engine.pid")).unwrap().trim().parse().unwrap()
+        // An engine that begins empties the file before it writes.
+        until("an engine says who it is", || {
+            let text = std::fs::read_to_string(self.path(".ms/engine.pid")).unwrap_or_default();
+            let pid = text.trim().parse().ok();
+            (pid.is_some(), pid)
+        })
+        .unwrap()
     }
 
     /// What the engine itself printed, for messages of failed tests.

@@ -1,0 +1,57 @@
+//! Descriptors of an engine that its instances hold, given back to the engine that comes after it.
+
+use std::fs;
+use std::io::{self, IoSliceMut, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+
+use crate::shim::KEPT_MAX;
+use crate::wire::{self, Request};
+
+/// How long a shim may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the instances that run in this state folder hold for their engine: the first answer that
+/// has any. `None` when nothing runs there.
+pub fn kept(state: &Path) -> Option<Vec<OwnedFd>> {
+    let folders = fs::read_dir(state.join("instances")).into_iter().flatten().flatten();
+    let mut runs = None;
+    for folder in folders {
+        match ask(&folder.path()) {
+            Err(error) if not_running(&error) => {}
+            // It runs, and has nothing to give or does not say.
+            Err(_) => runs = Some(Vec::new()),
+            Ok(kept) if kept.is_empty() => runs = Some(kept),
+            Ok(kept) => return Some(kept),
+        }
+    }
+    runs
+}
+
+fn not_running(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn ask(folder: &Path) -> io::Result<Vec<OwnedFd>> {
+    let folder = fs::File::open(folder)?;
+    // By the descriptor, because a socket's path is at most 107 bytes long.
+    let mut socket =
+        UnixStream::connect(format!("/proc/self/fd/{}/shim.sock", folder.as_raw_fd()))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.write_all(&wire::encode(&Request::Kept)?)?;
+    let mut first = [0u8; 1];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KEPT_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut into = [IoSliceMut::new(&mut first)];
+    rustix::net::recvmsg(&socket, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let rights = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    Ok(rights.flatten().collect())
+}
