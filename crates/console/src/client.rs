@@ -26,7 +26,7 @@ use crate::wire::{
 
 /// How long the engine may take to begin its answer to what is only read. A command may take as
 /// long as it needs; an engine that ends closes the connection.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a search through logs may take, and the rest of any answer that has begun.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer, and the longest line of a stream.

@@ -100,6 +100,8 @@ pub(crate) async fn until_gone(
             }
             // One that ends in order takes its socket away; one that died is brought back.
             Err(_) if !client.may_come_back() => return live.erase(out),
+            // One that is slow to answer is still there.
+            Err(_) if client.answers().await => answered = clock.monotonic(),
             Err(stop) if clock.monotonic() - answered >= GONE_FOR_GOOD => {
                 live.erase(out)?;
                 return Err(stop);
