@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::agent::Agent;
 use crate::exit::{self, Exit};
 use crate::instance::open_pidfd;
+use crate::isolation::Addressing;
 use crate::shim::LogLimits;
 use crate::spec::ProcessSpec;
 use crate::start::{self, Place, Setting, StartError};
@@ -59,7 +60,10 @@ impl Agent {
     ) -> Result<StepEnd, StartError> {
         let setting = self.setting();
         let logs = folder.join("logs");
-        let place = Place { folder, logs: logs.clone(), log_limits: LOG_LIMITS, kept: true };
+        let own = spec.address.filter(|_| setting.addressing == Addressing::Own);
+        let hosts = crate::hosts::text(spec.hostname.as_deref(), own, &spec.hosts);
+        let (log_limits, hosts) = (LOG_LIMITS, hosts.as_str());
+        let place = Place { folder, logs: logs.clone(), log_limits, hosts, kept: true };
         let name = spec.id.to_string();
         let started = start::try_start(setting, spec, place);
         let run = started.inspect_err(|_| start::end_cgroup(setting, &name))?;
