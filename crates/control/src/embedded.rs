@@ -10,16 +10,17 @@
 //! One engine has the file open at a time; redb holds a lock on it that the kernel lets go with
 //! the process.
 
-mod codec;
+pub(crate) mod codec;
 
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::Clock;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
     TableDefinition,
 };
 use tokio::sync::watch;
@@ -56,10 +57,20 @@ impl Embedded {
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another engine has it open, [`StoreError::Format`] when a newer
-    /// version wrote it, [`StoreError::Disk`] when it cannot be read or written.
+    /// version wrote it, [`StoreError::Damaged`] when it holds other bytes than were written,
+    /// [`StoreError::Disk`] when it cannot be read or written.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, StoreError> {
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        let opened = catch_unwind(|| {
+            let mut database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+            // Reads everything and compares checksums: redb panics on a page that makes no sense.
+            // What it can mend it does, by going back to the commit before.
+            database.check_integrity()?;
+            Ok(database)
+        });
+        let damaged = |cause| StoreError::Damaged { path: path.to_owned(), cause };
+        let opened = opened.map_err(|_| damaged("redb cannot make sense of it".to_owned()))?;
         let database = opened.map_err(|error| match error {
+            DatabaseError::Storage(StorageError::Corrupted(cause)) => damaged(cause),
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
             DatabaseError::UpgradeRequired(found) => StoreError::Format {
                 path: path.to_owned(),

@@ -243,6 +243,17 @@ pub enum StoreError {
         /// What it said.
         cause: String,
     },
+    /// The file holds other bytes than were written to it.
+    #[error(
+        "the state file {path} is damaged: {cause}; put a copy in its place, or move it away \
+        and `ms up` again"
+    )]
+    Damaged {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What was noticed.
+        cause: String,
+    },
     /// Something in the file does not read back as it was written.
     #[error("{what} in the state file does not read back: {cause}")]
     Corrupt {
