@@ -11,7 +11,7 @@
 //! there but the row being added up, after a power loss the last half minute may be missing. Two
 //! rows of one step, from before and after a restart, add up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -92,10 +92,7 @@ impl Tier {
         if row.len() > ROW_BYTES_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let mut frame = Vec::with_capacity(HEAD_BYTES + row.len());
-        frame.extend_from_slice(&u32::try_from(row.len()).unwrap_or(u32::MAX).to_le_bytes());
-        frame.extend_from_slice(&crc32c(&row).to_le_bytes());
-        frame.extend_from_slice(&row);
+        let frame = frame(&row);
         segment.file.write_all_at(&frame, segment.bytes)?;
         segment.bytes += frame.len() as u64;
         self.segment = Some(segment);
@@ -197,7 +194,7 @@ fn read_segment(
     let mut families: Vec<(String, bool)> = Vec::new();
     for row in frames(bytes) {
         let mut row = Bytes(row);
-        let read = (|| {
+        let learnt = (|| {
             let slot = u32::from_le_bytes(row.array()?);
             for _ in 0..row.number()? {
                 let (key, kind) = take_series(&mut row)?;
@@ -210,6 +207,11 @@ fn read_segment(
                 families[family].1 |= number.is_some();
                 wanted.push(number);
             }
+            Some(slot)
+        })();
+        // Without its series, the rows behind it cannot be told apart.
+        let Some(slot) = learnt else { return };
+        let _rest_passed_over = (|| {
             while !row.0.is_empty() {
                 let (family, length): (usize, usize) = (row.narrow()?, row.narrow()?);
                 let mut section = Bytes(row.take(length)?);
@@ -227,9 +229,6 @@ fn read_segment(
             }
             Some(())
         })();
-        if read.is_none() {
-            return;
-        }
     }
 }
 
@@ -269,12 +268,19 @@ impl Dictionary {
         out
     }
 
-    /// Takes the new series of a row.
+    /// Takes the new series of a row: all of them, or none when one is not as it should be.
     fn learn(&mut self, row: &mut Bytes<'_>) -> Option<()> {
-        for _ in 0..row.number()? {
-            let (key, _) = take_series(row)?;
-            self.add(Arc::new(key));
+        let count = row.number()?;
+        let fresh = (0..count).map(|_| Some(Arc::new(take_series(row)?.0)));
+        let fresh: Vec<Arc<Key>> = fresh.collect::<Option<_>>()?;
+        let mut seen = HashSet::new();
+        let new = |key: &Arc<Key>| !self.series.contains_key(key) && seen.insert(key.clone());
+        if !fresh.iter().all(new) {
+            return None;
         }
+        fresh.into_iter().for_each(|key| {
+            self.add(key);
+        });
         Some(())
     }
 
@@ -315,6 +321,15 @@ fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     fs::read(path)
+}
+
+/// A row as it stands in a segment.
+pub(super) fn frame(row: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEAD_BYTES + row.len());
+    frame.extend_from_slice(&u32::try_from(row.len()).unwrap_or(u32::MAX).to_le_bytes());
+    frame.extend_from_slice(&crc32c(row).to_le_bytes());
+    frame.extend_from_slice(row);
+    frame
 }
 
 /// The rows of a segment, up to the first that does not verify.
@@ -411,6 +426,26 @@ mod tests {
         bytes[middle] ^= 1;
         fs::write(&path, bytes).unwrap();
         assert_eq!(read(&open(), "a", 0, 100), [("x".to_owned(), 5, 1)]);
+    }
+
+    #[test]
+    fn a_row_that_makes_no_sense_hides_no_later_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Tier::open(dir.path().to_owned(), 10, 1000, 1 << 20).unwrap();
+        write(&mut open(), 5, &[("a", "x", 1)]);
+        let path = dir.path().join("0000000005.seg");
+        let good = fs::read(&path).unwrap();
+        let slot = 6u32.to_le_bytes();
+        let of_nobody = [&slot[..], &[0, 0, 2, 9, 9]].concat();
+        // A series of its own, and then one that does not end.
+        let half = [&slot[..], &[2, 1, 1, b'a', 0, 1]].concat();
+        for row in [of_nobody, half] {
+            fs::write(&path, [good.as_slice(), &frame(&row)].concat()).unwrap();
+            write(&mut open(), 7, &[("a", "y", 2), ("a", "x", 3)]);
+            let mut got = read(&open(), "a", 0, 100);
+            got.sort();
+            assert_eq!(got, [("x".into(), 5, 1), ("x".into(), 7, 3), ("y".into(), 7, 2)]);
+        }
     }
 
     #[test]
