@@ -114,25 +114,16 @@ impl Node {
 pub(crate) fn parse(text: &str, file: u32, report: &mut Report) -> Option<Vec<Node>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder { file, ..Builder::default() };
-    for event in Parser::new_from_str(text) {
-        let step = match event {
-            Ok((event, span)) => builder.event(event, span, report),
-            Err(error) => {
-                let at = At::new(file, error.marker().line(), error.marker().col() + 1);
-                Err(Refusal { at, code: "yaml-syntax", what: error.info().to_owned() })
+    if let Err(refusal) = builder.read(text, report) {
+        let (cause, next) = match refusal.code {
+            "yaml-syntax" => {
+                ("the file is not valid YAML", "check indentation and quotes at this place")
             }
+            "yaml-bounds" => ("files and what their aliases unfold to are bounded", "split it"),
+            _ => ("only plain YAML with Compose's tags is read", "write it another way"),
         };
-        if let Err(refusal) = step {
-            let (cause, next) = match refusal.code {
-                "yaml-syntax" => {
-                    ("the file is not valid YAML", "check indentation and quotes at this place")
-                }
-                "yaml-bounds" => ("files and what their aliases unfold to are bounded", "split it"),
-                _ => ("only plain YAML with Compose's tags is read", "write it another way"),
-            };
-            report.error(refusal.code, refusal.at, refusal.what, cause, next);
-            return None;
-        }
+        report.error(refusal.code, refusal.at, refusal.what, cause, next);
+        return None;
     }
     (!builder.failed).then_some(builder.documents)
 }
@@ -184,6 +175,27 @@ struct Builder {
 }
 
 impl Builder {
+    fn read(&mut self, text: &str, report: &mut Report) -> Result<(), Refusal> {
+        // The parser lets them through; YAML has them as escapes in double quotes only.
+        let control = |c: char| c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r');
+        for (line, text) in text.lines().enumerate() {
+            if let Some((column, c)) = text.chars().enumerate().find(|(_, c)| control(*c)) {
+                let at = At::new(self.file, line + 1, column + 1);
+                let what = format!("the control character {:#04x} is no text", u32::from(c));
+                return Err(Refusal { at, code: "yaml-syntax", what });
+            }
+        }
+        for event in Parser::new_from_str(text) {
+            let (event, span) = event.map_err(|error| Refusal {
+                at: At::new(self.file, error.marker().line(), error.marker().col() + 1),
+                code: "yaml-syntax",
+                what: error.info().to_owned(),
+            })?;
+            self.event(event, span, report)?;
+        }
+        Ok(())
+    }
+
     fn event(&mut self, event: Event<'_>, span: Span, report: &mut Report) -> Result<(), Refusal> {
         let at = At::new(self.file, span.start.line(), span.start.col() + 1);
         match event {
