@@ -17,19 +17,18 @@ pub(crate) fn text(
             text.push_str(&format!("{address} {}\n", names.join(" ")));
         }
     };
-    if let Some(hostname) = hostname {
+    if let Some(hostname) = hostname.filter(|name| is_fit(name)) {
         line(own.unwrap_or(Ipv4Addr::LOCALHOST).into(), &[hostname]);
     }
     for (address, names) in entries {
-        let clean = names.iter().map(String::as_str);
-        let clean: Vec<_> = clean.filter(|n| !n.is_empty() && !n.contains(is_unfit)).collect();
+        let clean: Vec<_> = names.iter().map(String::as_str).filter(|name| is_fit(name)).collect();
         line(*address, &clean);
     }
     text
 }
 
-fn is_unfit(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || c == '#'
+fn is_fit(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
 
 /// Writes in place: a bind mount shows the inode, and a rename would give the name another.
@@ -50,5 +49,7 @@ mod tests {
             [([127, 64, 0, 5].into(), vec!["web".to_owned(), "a b".to_owned(), "x#".to_owned()])];
         let text = text(Some("web-1"), Some([127, 65, 0, 1].into()), &entries);
         assert!(text.ends_with("127.65.0.1 web-1\n127.64.0.5 web\n"), "{text}");
+        let own = super::text(Some("web\n127.64.0.5 db"), None, &[]);
+        assert_eq!(own.lines().count(), 2, "{own}");
     }
 }
