@@ -17,7 +17,8 @@ cargo xtask test --quick    without the browser
 cargo xtask tidy            house rules: dependencies between crates, module heads, leftovers
 cargo xtask docs            writes the tables of docs/ again
 cargo xtask bench up|edge|compose  measures against what a user would otherwise pick
-cargo xtask fuzz [SECONDS]  every parser of outside bytes on random and mutated input";
+cargo xtask fuzz [TARGET] [--seconds N]
+                            every parser of outside bytes, or one, for N (60) seconds each";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -28,10 +29,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["docs"] => docs(),
         ["bench", what, rest @ ..] => bench::run(what, rest),
-        ["fuzz"] => fuzz::run(60),
-        ["fuzz", seconds] if seconds.parse::<u64>().is_ok() => {
-            fuzz::run(seconds.parse().unwrap_or(60))
-        }
+        ["fuzz", rest @ ..] if fuzz::arguments(rest).is_some() => fuzz::run(rest),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

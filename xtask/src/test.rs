@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::{fuzz, run, tidy};
+use crate::{run, tidy};
 
 /// How much to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,6 @@ const STEPS: &[Step] = &[
         run::cargo(&["build", "--quiet", "--package", "ms", "--package", "arcade"])?;
         run::cargo(&["test", "--quiet", "--workspace", "--no-fail-fast"])
     }),
-    ("fuzz smoke", || fuzz::run(5)),
 ];
 
 pub(crate) fn run(scope: Scope) -> Result<()> {

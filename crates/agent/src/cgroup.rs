@@ -57,9 +57,9 @@ pub(crate) struct InstanceCgroup {
 }
 
 /// A hierarchy as `/proc/self/mountinfo` and `/proc/self/cgroup` describe it.
-struct Hierarchy {
+pub(crate) struct Hierarchy {
     /// The directory of this process.
-    own: PathBuf,
+    pub(crate) own: PathBuf,
 }
 
 impl Cgroups {
@@ -329,7 +329,12 @@ fn words(path: &Path) -> Vec<String> {
 }
 
 /// The directory of this process in the hierarchy of a v1 controller, or in cgroup2.
-fn find(mounts: &str, own: &str, controller: Option<&str>, name: &str) -> Option<Hierarchy> {
+pub(crate) fn find(
+    mounts: &str,
+    own: &str,
+    controller: Option<&str>,
+    name: &str,
+) -> Option<Hierarchy> {
     let (root, point) = mounts.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let mut before = before.split(' ').skip(3);

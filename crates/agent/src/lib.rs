@@ -20,6 +20,8 @@ mod bpf;
 mod cgroup;
 mod event;
 mod exit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod health;
 mod hosts;
 mod instance;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A listening socket of this network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Listener {
+pub(crate) struct Listener {
     address: SocketAddr,
     inode: u64,
 }
@@ -48,7 +48,7 @@ fn all() -> Vec<Listener> {
     all
 }
 
-fn listener(line: &str, parse: fn(&str) -> Option<IpAddr>) -> Option<Listener> {
+pub(crate) fn listener(line: &str, parse: fn(&str) -> Option<IpAddr>) -> Option<Listener> {
     let mut fields = line.split_ascii_whitespace();
     let (ip, port) = fields.nth(1)?.split_once(':')?;
     let listens = fields.nth(1)? == "0A";
@@ -59,12 +59,12 @@ fn listener(line: &str, parse: fn(&str) -> Option<IpAddr>) -> Option<Listener> {
 }
 
 /// The kernel prints each 32-bit word of the address in the machine's byte order.
-fn ipv4(hex: &str) -> Option<IpAddr> {
+pub(crate) fn ipv4(hex: &str) -> Option<IpAddr> {
     let word = u32::from_str_radix(hex, 16).ok()?;
     Some(Ipv4Addr::from(word.to_ne_bytes()).into())
 }
 
-fn ipv6(hex: &str) -> Option<IpAddr> {
+pub(crate) fn ipv6(hex: &str) -> Option<IpAddr> {
     let mut bytes = [0; 16];
     for (at, bytes) in bytes.chunks_exact_mut(4).enumerate() {
         let word = u32::from_str_radix(hex.get(at * 8..at * 8 + 8)?, 16).ok()?;

@@ -16,6 +16,8 @@ mod base_image;
 mod build;
 mod copy;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod glob;
 mod host;
 mod mounts;

@@ -13,6 +13,8 @@
 pub mod client;
 pub mod config;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod socket;
 pub mod wire;
 

@@ -254,7 +254,7 @@ async fn handle(
     }
 }
 
-fn chart_query(query: &Query) -> Result<ChartQuery, Problem> {
+pub(crate) fn chart_query(query: &Query) -> Result<ChartQuery, Problem> {
     query.only(&["service", "chart", "seconds"])?;
     let service = query.get("service").map(str::parse::<ServiceName>).transpose();
     let service = service.map_err(|error| Problem::new("bad-query", error.to_string()))?;

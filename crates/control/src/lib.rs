@@ -14,6 +14,8 @@
 
 pub mod action;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod record;
 pub mod store;
 pub mod view;

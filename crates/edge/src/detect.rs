@@ -35,7 +35,7 @@ use crate::tcp;
 use crate::worker::{ConnGuard, LocalListener, Worker};
 
 /// Methods by which HTTP/1 is known.
-const METHODS: &[&[u8]] = &[
+pub(crate) const METHODS: &[&[u8]] = &[
     b"GET",
     b"HEAD",
     b"POST",
@@ -66,7 +66,7 @@ const BLANK_BYTES_MAX: usize = BUFFER_BYTES / 2;
 
 /// What first bytes look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Guess {
+pub(crate) enum Guess {
     Http,
     Tcp,
     /// The beginning of a method: more has to come.
@@ -74,7 +74,7 @@ enum Guess {
 }
 
 /// What these first bytes are, on a listener of which nothing is known.
-fn guess(first: &[u8]) -> Guess {
+pub(crate) fn guess(first: &[u8]) -> Guess {
     // Servers differ in how many blanks they skip: what is behind them decides.
     let blank = |b: &u8| matches!(b, b'\r' | b'\n' | b' ' | b'\t');
     let blanks = first.iter().position(|b| !blank(b)).unwrap_or(first.len());
@@ -98,7 +98,7 @@ fn guess(first: &[u8]) -> Guess {
 }
 
 /// The same on a listener that speaks HTTP.
-fn guess_known(first: &[u8]) -> Guess {
+pub(crate) fn guess_known(first: &[u8]) -> Guess {
     if first.starts_with(PREFACE) {
         Guess::Tcp
     } else if PREFACE.starts_with(first) {

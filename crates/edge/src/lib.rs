@@ -29,6 +29,8 @@ mod director;
 mod edge;
 mod endpoint;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod http_conn;
 pub mod metrics;

@@ -57,7 +57,7 @@ fn owner_of(socket: &str) -> Option<Holder> {
 }
 
 /// The inode of a line of `/proc/net/tcp` that listens where `addr` would.
-fn listener_inode(line: &str, addr: SocketAddr) -> Option<u64> {
+pub(crate) fn listener_inode(line: &str, addr: SocketAddr) -> Option<u64> {
     let mut fields = line.split_ascii_whitespace();
     let local = parse_address(fields.nth(1)?)?;
     let (_remote, state) = (fields.next()?, fields.next()?);

@@ -10,6 +10,8 @@
 mod bind;
 mod drain;
 mod far_end;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod holder;
 mod limit;
 mod local;

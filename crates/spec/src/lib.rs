@@ -11,6 +11,8 @@
 
 pub mod check;
 pub mod dockerfile;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod model;
 
 mod coverage;

@@ -21,6 +21,8 @@ mod ask;
 mod block;
 mod bytes;
 mod cell;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod record;
 mod sparse;
 mod tier;

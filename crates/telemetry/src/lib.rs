@@ -9,6 +9,8 @@
 //! by a [`LogFilter`], which people write in the grammar of [`query`]; [`process`] measures the
 //! engine itself.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod history;
 pub mod logs;
 pub mod process;

@@ -13,6 +13,8 @@ mod files;
 mod filter;
 mod follow;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod level;
 mod search;
 mod source;

@@ -15,7 +15,7 @@ mod init;
 mod output;
 mod program;
 mod user;
-mod view;
+pub(crate) mod view;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -7,7 +7,7 @@
 mod cover;
 mod overlay;
 mod place;
-mod root;
+pub(crate) mod root;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

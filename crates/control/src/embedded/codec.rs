@@ -3,7 +3,7 @@
 use crate::store::{Change, Entry, LeaseId, StoreError};
 
 /// An entry without its key: created, modified, lease (0 is none), value.
-pub(super) fn entry_bytes(entry: &Entry) -> Vec<u8> {
+pub(crate) fn entry_bytes(entry: &Entry) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(24 + entry.value.len());
     bytes.extend(entry.created.to_le_bytes());
     bytes.extend(entry.modified.to_le_bytes());
@@ -12,7 +12,7 @@ pub(super) fn entry_bytes(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn entry(key: &str, bytes: &[u8]) -> Result<Entry, StoreError> {
+pub(crate) fn entry(key: &str, bytes: &[u8]) -> Result<Entry, StoreError> {
     let mut bytes = Bytes { rest: bytes };
     let read = (|| Some((bytes.number()?, bytes.number()?, bytes.number()?)))();
     let (created, modified, lease) = read.ok_or_else(|| corrupt(key))?;
@@ -21,7 +21,7 @@ pub(super) fn entry(key: &str, bytes: &[u8]) -> Result<Entry, StoreError> {
 }
 
 /// A row: for each change its key, and its entry or nothing.
-pub(super) fn row_bytes(changes: &[Change]) -> Vec<u8> {
+pub(crate) fn row_bytes(changes: &[Change]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for change in changes {
         piece(&mut bytes, change.key.as_bytes());
@@ -33,7 +33,7 @@ pub(super) fn row_bytes(changes: &[Change]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn row(revision: u64, bytes: &[u8]) -> Result<Vec<Change>, StoreError> {
+pub(crate) fn row(revision: u64, bytes: &[u8]) -> Result<Vec<Change>, StoreError> {
     let broken = || corrupt(&format!("the history of revision {revision}"));
     let mut bytes = Bytes { rest: bytes };
     let mut changes = Vec::new();

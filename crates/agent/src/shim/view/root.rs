@@ -76,7 +76,7 @@ fn host_mounts(state: &Path) -> Vec<PathBuf> {
 }
 
 /// The mount point in a line of mountinfo, when a disk is behind it.
-fn disk_mount(line: &str) -> Option<PathBuf> {
+pub(crate) fn disk_mount(line: &str) -> Option<PathBuf> {
     let (before, after) = line.split_once(" - ")?;
     let point = unescape(before.split(' ').nth(4)?);
     let kind = after.split(' ').next()?;
@@ -269,7 +269,7 @@ pub(super) fn own_cgroups(root: BorrowedFd<'_>) -> Result<()> {
 
 /// The controllers of each v1 hierarchy that says something about limits. A runtime wants all of
 /// them or believes none, and together they are mounted as they are on the host.
-fn v1_hierarchies(own: &str) -> Vec<&str> {
+pub(crate) fn v1_hierarchies(own: &str) -> Vec<&str> {
     let wanted = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
     let names = own.lines().filter_map(|line| line.split(':').nth(1));
     names.filter(|names| names.split(',').any(|name| wanted.contains(&name))).collect()

@@ -1,0 +1,19 @@
+//! What must hold for any bytes of `/proc/net/tcp`.
+//!
+//! Not here: the making of bytes, which `fuzz/` does. Only compiled for tests and under
+//! `cfg(fuzzing)`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::holder::{listener_inode, parse_address};
+
+/// Lines of `/proc/net/tcp`, and addresses as they stand there.
+///
+/// # Panics
+/// Never; that is the property.
+pub fn host_files(bytes: &[u8]) {
+    for line in String::from_utf8_lossy(bytes).lines() {
+        parse_address(line);
+        listener_inode(line, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080));
+    }
+}

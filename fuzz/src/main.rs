@@ -1,0 +1,100 @@
+//! Coverage-guided fuzzing of every parser of outside bytes: `cargo xtask fuzz` builds and runs it.
+//!
+//! Not here: what must hold; that is in each crate's `fuzzing` module, whose tests replay the
+//! seeds of `seeds/TARGET/` in ordinary builds. `MS_FUZZ_TARGET` names the target.
+//!
+//! Invariant of every target: memory in use grows by no more than [`heap_max`] while it runs.
+
+#![no_main]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use libfuzzer_sys::fuzz_target;
+
+type Target = fn(&[u8]);
+
+const TARGETS: &[(&str, Target)] = &[
+    ("compose", spec::fuzzing::compose),
+    ("console_answer", console::fuzzing::console_answer),
+    ("console_request", console::fuzzing::console_request),
+    ("dockerfile", spec::fuzzing::dockerfile),
+    ("dockerignore", spec::fuzzing::dockerignore),
+    ("env_file", spec::fuzzing::env_file),
+    ("file_pattern", builder::fuzzing::file_pattern),
+    ("first_bytes", edge::fuzzing::first_bytes),
+    ("host_files", host_files),
+    ("http_chunked", edge::fuzzing::http_chunked),
+    ("http_request", edge::fuzzing::http_request),
+    ("http_response", edge::fuzzing::http_response),
+    ("instance_record", agent::fuzzing::instance_record),
+    ("log_file", telemetry::fuzzing::log_file),
+    ("metric_history", telemetry::fuzzing::metric_history),
+    ("search", telemetry::fuzzing::search),
+    ("store_file", control::fuzzing::store_file),
+    ("store_record", control::fuzzing::store_record),
+];
+
+fn host_files(bytes: &[u8]) {
+    agent::fuzzing::host_files(bytes);
+    net::fuzzing::host_files(bytes);
+}
+
+/// What a target may take beside what it is given. The bounds of values, nodes and windows are
+/// some megabytes each; a count or a length that is believed takes more.
+fn heap_max(input_bytes: usize) -> usize {
+    (48 << 20) + 256 * input_bytes
+}
+
+static TARGET: LazyLock<Target> = LazyLock::new(|| {
+    let name = std::env::var("MS_FUZZ_TARGET").unwrap_or_default();
+    let found = TARGETS.iter().find(|(each, _)| *each == name);
+    found.unwrap_or_else(|| panic!("MS_FUZZ_TARGET names no target: `{name}`")).1
+});
+
+fuzz_target!(init: let_redb_unwind(), |bytes: &[u8]| {
+    let target = *TARGET;
+    let before = IN_USE.load(Relaxed);
+    MOST.store(before, Relaxed);
+    target(bytes);
+    let taken = MOST.load(Relaxed).saturating_sub(before);
+    assert!(taken <= heap_max(bytes.len()), "{taken} bytes for {} bytes", bytes.len());
+});
+
+/// A panic ends the process, save one of redb over a damaged file, which `control` catches: one
+/// that it does not catch still ends the process, a little later.
+fn let_redb_unwind() {
+    let abort = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.location().is_none_or(|place| !place.file().contains("/redb-")) {
+            abort(panic);
+        }
+    }));
+}
+
+/// Bytes in use now, and the most since the target was called.
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static COUNTED: Counted = Counted;
+
+/// The system's allocator, counted.
+struct Counted;
+
+// SAFETY: every call goes to the system's allocator as it came; the counting does not allocate.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let in_use = IN_USE.fetch_add(layout.size(), Relaxed).wrapping_add(layout.size());
+        MOST.fetch_max(in_use, Relaxed);
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
