@@ -134,8 +134,21 @@ fn hosts(state: &State, caller: &Service) -> Vec<(IpAddr, Vec<String>)> {
         }
     }
     let extra = caller.networking.extra_hosts.iter();
-    hosts.extend(extra.filter_map(|host| Some((host.address?, vec![host.name.clone()]))));
+    hosts.extend(extra.filter_map(|host| {
+        let address = host.address.or_else(|| gateway(&net::local_addresses()))?;
+        Some((address, vec![host.name.clone()]))
+    }));
     hosts
+}
+
+/// Where an instance reaches the host itself: not at its loopback, which is the instance's own.
+fn gateway(addresses: &[IpAddr]) -> Option<IpAddr> {
+    let far = |ip: &&IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    };
+    let usable = || addresses.iter().filter(far).copied();
+    usable().find(IpAddr::is_ipv4).or_else(|| usable().next())
 }
 
 fn mounts(definition: &Service, id: &InstanceId, state_dir: &Path) -> Vec<agent::Mount> {
@@ -310,4 +323,26 @@ pub(super) fn clash(state: &State, service: &base::ServiceName) -> Option<String
         names.join(" and "),
         if names.len() == 1 { "is" } else { "are" }
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_found_where_it_is_not_loopback() {
+        let ips =
+            |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<IpAddr>>();
+        for (addresses, found) in [
+            (&["127.0.0.1", "::1", "fe80::1", "fd00::5", "10.0.0.5"][..], Some("10.0.0.5")),
+            (&["127.0.0.1", "fe80::1", "fd00::5"], Some("fd00::5")),
+            (&["127.0.0.1", "169.254.1.1"], None),
+        ] {
+            assert_eq!(
+                gateway(&ips(addresses)),
+                found.map(|t| t.parse().unwrap()),
+                "{addresses:?}"
+            );
+        }
+    }
 }

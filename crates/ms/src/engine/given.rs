@@ -77,7 +77,9 @@ fn lay_out(grant: &Grant, path: &Path) -> io::Result<()> {
             }
             bytes
         }
-        FileSource::External => return Err(io::Error::other("somebody else keeps it")),
+        FileSource::External | FileSource::Unset { .. } => {
+            return Err(io::Error::other("it has no content here"));
+        }
     };
     let folder = path.parent().unwrap_or(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -112,7 +114,7 @@ fn kept(grant: &Grant, state_dir: &Path) -> PathBuf {
     match &grant.content {
         FileSource::File(path) => field(path.as_os_str().as_encoded_bytes()),
         FileSource::Variable { value, .. } | FileSource::Content(value) => field(value.as_bytes()),
-        FileSource::External => field(b""),
+        FileSource::External | FileSource::Unset { .. } => field(b""),
     }
     field(&[u8::from(matches!(grant.content, FileSource::File(_)))]);
     let meta = (&grant.uid, &grant.gid, grant.mode.unwrap_or(MODE));

@@ -42,7 +42,9 @@ fn emit_file(out: &mut Yaml, file: &FileDef) {
     out.pair("name", &file.name);
     match &file.source {
         FileSource::File(path) => out.pair("file", &shown(path)),
-        FileSource::Variable { name, .. } => out.pair("environment", name),
+        FileSource::Variable { name, .. } | FileSource::Unset { name } => {
+            out.pair("environment", name)
+        }
         FileSource::Content(text) => out.pair("content", text),
         FileSource::External => out.line("external: true"),
     }

@@ -103,7 +103,7 @@ const SERVICE: Table = &[
     ("networks", Partly("for names: a service finds only those on its own networks")),
     ("network_mode", Partly("`host` has no effect, `none` and `service:` are refused")),
     ("links", Partly("the alias is found; the service needs a common network, as any other")),
-    ("extra_hosts", Partly("`host-gateway` is not known")),
+    ("extra_hosts", Partly("`host-gateway` is the host's first address that is not loopback")),
     ("dns", LaterWarn("the host's resolver is used")),
     ("dns_opt", LaterWarn("the host's resolver is used")),
     ("dns_search", LaterWarn("the host's resolver is used")),
@@ -165,7 +165,7 @@ const SERVICE: Table = &[
     ("mem_swappiness", Warn("the kernel's own setting holds")),
 ];
 
-const NO_IMAGE: &str = "no image is built; the last stage is read and run on the host";
+const NO_IMAGE: &str = "what is built is kept here and is no image";
 
 const BUILD: Table = &[
     ("context", Support),
@@ -374,7 +374,7 @@ const SECRET: Table = &[
     ("name", Support),
     ("file", Support),
     ("environment", Support),
-    ("external", Partly("it is refused: there is no swarm that keeps it")),
+    ("external", Partly("refused where a service uses it: there is no swarm that keeps it")),
     ("labels", Warn(NO_SWARM)),
     ("driver", Warn(NO_SWARM)),
     ("driver_opts", Warn(NO_SWARM)),
@@ -386,7 +386,7 @@ const CONFIG: Table = &[
     ("file", Support),
     ("environment", Support),
     ("content", Support),
-    ("external", Partly("it is refused: there is no swarm that keeps it")),
+    ("external", Partly("refused where a service uses it: there is no swarm that keeps it")),
     ("labels", Warn(NO_SWARM)),
     ("template_driver", Warn(NO_SWARM)),
 ];
@@ -403,6 +403,12 @@ const EXTENSION: Table = &[
 pub(crate) const ALONE: &[(&str, Treatment)] = &[
     ("networks.*.external.name", Support),
     ("volumes.*.external.name", Support),
-    ("secrets.*.external.name", Partly("it is refused: there is no swarm that keeps it")),
-    ("configs.*.external.name", Partly("it is refused: there is no swarm that keeps it")),
+    (
+        "secrets.*.external.name",
+        Partly("refused where a service uses it: there is no swarm that keeps it"),
+    ),
+    (
+        "configs.*.external.name",
+        Partly("refused where a service uses it: there is no swarm that keeps it"),
+    ),
 ];

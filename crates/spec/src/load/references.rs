@@ -6,7 +6,7 @@ use base::{Place, ServiceName};
 
 use crate::Finding;
 use crate::model::{
-    DEFAULT_NETWORK, FileDef, MountKind, NetworkDef, NetworkMode, Service, VolumeDef,
+    DEFAULT_NETWORK, FileDef, FileSource, MountKind, NetworkDef, NetworkMode, Service, VolumeDef,
 };
 use crate::report::Report;
 use crate::suggest::nearest;
@@ -102,11 +102,14 @@ pub(super) fn files(
             [("secret", &mut service.secrets, secrets), ("config", &mut service.configs, configs)]
         {
             for grant in grants {
+                let name = grant.source.escape_debug().to_string();
                 if let Some(def) = defined.get(&grant.source) {
                     grant.content.clone_from(&def.source);
+                    if let Some(finding) = without_content(&service.name, word, &name, def) {
+                        report.push(finding.at(&grant.place));
+                    }
                     continue;
                 }
-                let name = grant.source.escape_debug().to_string();
                 let next = match nearest(&name, defined.keys().map(String::as_str)) {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => format!("add `{name}:` below the top-level `{word}s:`"),
@@ -116,6 +119,26 @@ pub(super) fn files(
                 report.push(finding.cause("the file does not define it").next(next));
             }
         }
+    }
+}
+
+/// What is wrong with a secret or config that has no content here.
+fn without_content(owner: &ServiceName, word: &str, name: &str, def: &FileDef) -> Option<Finding> {
+    match &def.source {
+        FileSource::External => {
+            let what = format!("service `{owner}` gets the {word} `{name}`, which is external");
+            let finding = Finding::error("external-file", what);
+            let cause = "only Docker's swarm keeps such files; there is none to ask";
+            Some(finding.cause(cause).next(format!("name where it is: `file: ./{name}`")))
+        }
+        FileSource::Unset { name: variable } => {
+            let variable = variable.escape_debug();
+            let what = format!("`{variable}`, which the {word} `{name}` is taken from, is not set");
+            let next = format!("set it in the shell or in .env: {variable}=…");
+            let cause = format!("service `{owner}` gets it; its value would be the content");
+            Some(Finding::error("variable-required", what).cause(cause).next(next))
+        }
+        _ => None,
     }
 }
 

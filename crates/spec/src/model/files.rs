@@ -32,9 +32,14 @@ pub enum FileSource {
         /// Its value, which is the content.
         value: String,
     },
+    /// A variable that is not set; whoever uses it is refused.
+    Unset {
+        /// Its name.
+        name: String,
+    },
     /// This text.
     Content(String),
-    /// Somebody else keeps it.
+    /// Somebody else keeps it; whoever uses it is refused.
     External,
 }
 

@@ -243,7 +243,13 @@ impl Reader<'_> {
                 Some(Constraint { key: key.to_owned(), equal, value: value.to_owned() })
             }
             _ => {
-                self.bad(at, named, text, "write `node.labels.disk == ssd`, or with `!=`");
+                self.report.warn(
+                    "key-partly",
+                    at,
+                    format!("{named} has `{}`, which says nothing", text.escape_debug()),
+                    "a constraint compares with `==` or `!=`",
+                    "write `node.labels.disk == ssd`",
+                );
                 None
             }
         }

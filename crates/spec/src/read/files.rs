@@ -81,13 +81,6 @@ impl Reader<'_> {
                     if external {
                         said += 1;
                         source = Some(FileSource::External);
-                        self.report.error(
-                            "external-file",
-                            inner.at,
-                            format!("{owner} is kept by somebody else"),
-                            "only Docker's swarm keeps such files; there is none to ask",
-                            format!("name where it is: `file: ./{}`", entry.key),
-                        );
                     }
                 }
                 _ => {}
@@ -117,18 +110,10 @@ impl Reader<'_> {
 
     fn variable(&mut self, node: &Node, what: &str) -> Option<FileSource> {
         let name = self.text(node, what)?;
-        let value = self.origins.of(node.at).env.get(&name).cloned();
-        if value.is_none() {
-            let shown: String = name.escape_debug().take(80).collect();
-            self.report.error(
-                "variable-required",
-                node.at,
-                format!("`{shown}`, which {what} names, is not set"),
-                "its value would be the content",
-                format!("set it in the shell or in .env: {shown}=…"),
-            );
-        }
-        value.map(|value| FileSource::Variable { name, value })
+        Some(match self.origins.of(node.at).env.get(&name).cloned() {
+            Some(value) => FileSource::Variable { name, value },
+            None => FileSource::Unset { name },
+        })
     }
 
     /// What a service gets: names, or maps.

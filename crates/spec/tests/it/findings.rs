@@ -66,6 +66,29 @@ fn every_other_key_is_said_once() {
 }
 
 #[test]
+fn secrets_and_configs_are_asked_for_where_they_are_used() {
+    let text = |of_service: &str| {
+        format!(
+            "services: {{a: {{command: x, {of_service}}}}}\nsecrets: {{e: {{external: true}}, \
+             u: {{environment: NOT_SET}}, two: {{file: a, environment: B}}}}\nconfigs: {{c: {{content: x}}, none: {{}}}}\n"
+        )
+    };
+    let always = ["error file-source 2", "error file-source 3"];
+    assert_eq!(brief(&findings(&text("user: u"))), always);
+    let used = brief(&findings(&text(
+        "secrets: [e, u, {source: e, target: ../../x, uid: me}], configs: [cc]",
+    )));
+    for expected in [
+        "error external-file 1",
+        "error variable-required 1",
+        "error bad-value 1",
+        "error file-unknown 1",
+    ] {
+        assert!(used.contains(&expected.to_owned()), "{expected}: {used:?}");
+    }
+}
+
+#[test]
 fn a_remark_is_made_once_for_all_services() {
     let found = findings("services:\n  a: {command: x, tty: true}\n  b: {command: x, tty: true}\n");
     assert_eq!(brief(&found), ["warning key-ignored 2"]);
