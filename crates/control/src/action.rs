@@ -22,7 +22,10 @@ pub enum Action {
     Delete(RecordKey),
     /// Start this attempt of an instance; an earlier attempt of it has ended and may be cleared.
     StartInstance(Arc<InstanceRecord>),
-    /// Ask it to stop; kill its whole tree when `grace` has passed.
+    /// Run the `post_start` steps of this attempt inside it, unless that is under way or done, and
+    /// report how they went.
+    RunPostStart(Arc<InstanceRecord>),
+    /// Ask it to stop, after its `pre_stop` steps, which take of the same time; kill its whole tree when `grace` has passed.
     StopInstance {
         /// Which.
         id: InstanceId,

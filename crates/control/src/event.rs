@@ -93,6 +93,8 @@ pub struct Reported {
     pub address: Option<Ipv4Addr>,
     /// The port that it was told to use.
     pub port_env: Option<u16>,
+    /// How its `post_start` steps went; `None` while they have not run, or as far as nobody knows.
+    pub post_start: Option<Result<(), String>>,
 }
 
 /// The agent's word for an instance.

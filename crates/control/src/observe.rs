@@ -119,6 +119,9 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
             r.port_env = reported.port_env.or(r.port_env);
         });
     }
+    if runs && !post_start(work, record, reported) {
+        return;
+    }
     match &reported.state {
         ReportedState::Launching | ReportedState::Running => {}
         ReportedState::Healthy => {
@@ -159,6 +162,34 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
         ReportedState::Exited(_) if record.is_leaving() => work.ask_remove(id),
         ReportedState::Exited(_) => {}
     }
+}
+
+/// Nobody counts on an instance before its `post_start` steps are done. True when there are none
+/// to wait for.
+fn post_start(work: &mut Work, record: &InstanceRecord, reported: &Reported) -> bool {
+    let id = &record.id;
+    let release = work.state.release(record.service(), record.release);
+    let steps = release.is_some_and(|r| !r.definition.hooks.post_start.is_empty());
+    if !steps || record.post_started || record.phase != Phase::Starting {
+        return true;
+    }
+    match &reported.post_start {
+        Some(Ok(())) => {
+            work.state.live.broken.remove(id);
+            work.instance(id, |r| r.post_started = true);
+            return true;
+        }
+        Some(Err(why)) if !work.state.live.broken.contains_key(id) => {
+            let why = format!("failed in `post_start`: {why}");
+            work.tell(Level::Error, "hook-failed", id, format!("{id} {why}"));
+            work.state.live.broken.insert(id.clone(), why);
+            work.dirty = true;
+        }
+        Some(Err(_)) => {}
+        None if matches!(reported.state, ReportedState::Launching) => {}
+        None => work.ask_post_start(id),
+    }
+    false
 }
 
 /// The agent does not list this attempt. `earlier` says that it lists another one.

@@ -272,6 +272,9 @@ pub struct InstanceRecord {
     /// When the agent first had this attempt running.
     #[serde(default)]
     pub started_at: Option<UnixNanos>,
+    /// The `post_start` steps of this attempt are done.
+    #[serde(default)]
+    pub post_started: bool,
     /// When this attempt was first healthy.
     #[serde(default)]
     pub healthy_at: Option<SteadyNanos>,

@@ -342,6 +342,9 @@ fn failure(work: &mut Work, view: &View, record: &InstanceRecord) -> Option<Stri
     if record.phase != Phase::Starting {
         return None;
     }
+    if let Some(why) = work.state.live.broken.get(id) {
+        return Some(format!("{id} {why}"));
+    }
     if work.state.live.unhealthy_since.contains_key(id) {
         let seen = work.state.observed.as_ref().and_then(|seen| seen.instances.get(id));
         let detail = seen.map(|r| why::detail(&r.detail)).unwrap_or_default();
@@ -455,6 +458,7 @@ fn fresh(
         created_at: now,
         launched_at: None,
         started_at: None,
+        post_started: false,
         healthy_at: None,
         restarts: 0,
         counted: 0,

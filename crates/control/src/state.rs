@@ -46,6 +46,8 @@ pub struct Live {
     pub unhealthy_since: BTreeMap<InstanceId, SteadyNanos>,
     /// Instances that were to be healthy by now and never were.
     pub late: BTreeSet<InstanceId>,
+    /// Instances whose `post_start` steps failed: why.
+    pub broken: BTreeMap<InstanceId, String>,
     /// Since when a service has had its present health, by the wall clock: it is only shown.
     pub health_since: BTreeMap<ServiceName, (Health, UnixNanos)>,
     /// The machine was restarted since the records were written, and nobody has looked yet.
@@ -85,6 +87,8 @@ pub struct Asked {
 pub enum Wish {
     /// Start it.
     Start,
+    /// Run its `post_start` steps.
+    PostStart,
     /// Stop it.
     Stop,
     /// Clear it away.
@@ -151,7 +155,8 @@ impl State {
     /// Where an instance stands, its present health included.
     pub fn phase(&self, instance: &InstanceRecord) -> Phase {
         let unhealthy = self.live.unhealthy_since.contains_key(&instance.id)
-            || self.live.late.contains(&instance.id);
+            || self.live.late.contains(&instance.id)
+            || self.live.broken.contains_key(&instance.id);
         match instance.phase {
             Phase::Healthy | Phase::Starting if unhealthy => Phase::Unhealthy,
             phase => phase,

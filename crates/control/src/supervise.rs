@@ -28,6 +28,7 @@ pub(crate) fn ended(work: &mut Work, id: &InstanceId, exit: &Exit) {
     let Some(record) = work.state.instances.get(id).cloned() else { return };
     work.state.live.unhealthy_since.remove(id);
     work.state.live.late.remove(id);
+    work.state.live.broken.remove(id);
     let how = why::ended(exit);
     match record.then {
         Some(Then::Remove) => {
@@ -136,6 +137,7 @@ pub(crate) fn next_attempt(record: &mut InstanceRecord) {
     record.then = None;
     record.launched_at = None;
     record.started_at = None;
+    record.post_started = false;
     record.healthy_at = None;
     record.drain_until = None;
     record.stop_at = None;

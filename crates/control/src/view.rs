@@ -167,6 +167,9 @@ pub fn instance(state: &State, record: &std::sync::Arc<InstanceRecord>) -> Insta
     let why = match phase {
         Phase::Healthy if state.stands_by(record) => STANDS_BY.to_owned(),
         Phase::Healthy => String::new(),
+        Phase::Unhealthy if state.live.broken.contains_key(&record.id) => {
+            state.live.broken.get(&record.id).cloned().unwrap_or_default()
+        }
         Phase::Unhealthy if state.live.late.contains(&record.id) => {
             let release = state.release(record.service(), record.release);
             let within = release.map(|r| supervise::start_within(&r.definition));
@@ -272,7 +275,7 @@ fn rolling(state: &State, service: &ServiceRecord, healthy: usize) -> Option<(He
         let word = if healthy > 0 { Health::Degraded } else { Health::Failed };
         return Some((word, format!("the update to release {goal} is paused: {reason}")));
     }
-    if healthy == 0 && service.release.is_some() {
+    if healthy == 0 && service.release.is_some() && !only_first_starts(state, name) {
         let why = worst(state, name).map(|(why, _)| why).unwrap_or_default();
         return Some((Health::Failed, format!("none is healthy: {why}")));
     }

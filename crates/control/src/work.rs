@@ -144,6 +144,7 @@ impl Work {
         self.state.instances.remove(id);
         self.state.live.unhealthy_since.remove(id);
         self.state.live.late.remove(id);
+        self.state.live.broken.remove(id);
         self.state.live.out_since.remove(id);
         self.state.live.asked.remove(id);
         self.state.live.told.remove(&id.to_string());
@@ -195,6 +196,14 @@ impl Work {
         let Some(record) = self.state.instances.get(id).cloned() else { return };
         if self.ask(id, Wish::Start, record.attempt, ASK_AGAIN_AFTER) {
             self.effect(Action::StartInstance(record));
+        }
+    }
+
+    /// Asks the agent to run the `post_start` steps of this attempt.
+    pub(crate) fn ask_post_start(&mut self, id: &InstanceId) {
+        let Some(record) = self.state.instances.get(id).cloned() else { return };
+        if self.ask(id, Wish::PostStart, record.attempt, ASK_AGAIN_AFTER) {
+            self.effect(Action::RunPostStart(record));
         }
     }
 

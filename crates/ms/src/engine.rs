@@ -10,6 +10,7 @@ mod convert;
 mod ending;
 mod figures;
 mod given;
+mod hooks;
 mod lock;
 mod logs;
 mod pool;

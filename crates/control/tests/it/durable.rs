@@ -27,6 +27,7 @@ fn carry_out(seen: &mut Observation, actions: &[Action], clock: &ManualClock) {
                     started_at: Some(clock.now()),
                     address: Some(record.address),
                     port_env: Some(4000),
+                    post_start: None,
                 };
                 seen.instances.insert(record.id.clone(), reported);
             }

@@ -13,6 +13,8 @@ mod rig;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod starts;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod support;

@@ -68,9 +68,11 @@ impl Rig {
                         started_at: Some(self.wall),
                         address: Some(record.address),
                         port_env: None,
+                        post_start: None,
                     };
                     self.seen.instances.insert(record.id.clone(), reported);
                 }
+                Action::RunPostStart(record) => said.push(format!("post_start {}", record.id)),
                 Action::StopInstance { id, signal, grace } => {
                     said.push(format!("stop {id} {signal} {}s", grace.as_secs()));
                     let reported = self.seen.instances.get_mut(&id);

@@ -482,6 +482,7 @@ fn brief(action: &Action) -> String {
     match action {
         Action::StartInstance(r) => format!("start {}#{} r{}", r.id, r.attempt, r.release),
         Action::StopInstance { id, .. } => format!("stop {id}"),
+        Action::RunPostStart(r) => format!("post_start {}", r.id),
         Action::RemoveInstance { id } => format!("remove {id}"),
         Action::Route(plan) => {
             let of = plan.services.iter().map(|(name, s)| {

@@ -92,6 +92,7 @@ impl World {
                 started_at: Some(process.started_at),
                 address: Some(process.address),
                 port_env: None,
+                post_start: Some(Ok(())),
             };
             (id.clone(), reported)
         });
@@ -126,6 +127,7 @@ impl World {
                 let at = self.now.plus(chance.millis(1, 400)).max(latest);
                 self.arriving.push((at, plan.clone()));
             }
+            Action::RunPostStart(_) => {}
             Action::WakeAt(at) => self.wake = Some(*at),
             Action::Put(_) | Action::Delete(_) | Action::Emit(_) => {}
         }

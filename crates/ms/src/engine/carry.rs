@@ -25,6 +25,7 @@ use super::api::Shared;
 use super::convert;
 use super::ending::WhenDown;
 use super::given;
+use super::hooks;
 use super::prepare::{self, Outcome, Prepared, Workshop};
 use super::published::{self, HostPorts};
 
@@ -42,6 +43,8 @@ const ADDRESSES_EVERY: u64 = 5;
 const LOG_BYTES_MAX: u64 = 1 << 30;
 /// Pause before an instance is removed again that could not be.
 const REMOVAL_RETRY: Duration = Duration::from_secs(1);
+/// How long the `post_start` steps of an instance may take.
+const POST_START_WITHIN: Duration = Duration::from_secs(120);
 /// Pause before records that could not be written are tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Seconds between two looks at how much the logs take.
@@ -61,6 +64,7 @@ type Reply = oneshot::Sender<Result<Accepted, Problem>>;
 enum Done {
     Started { id: InstanceId, attempt: u32, result: Result<(), String> },
     Removed { id: InstanceId },
+    PostStarted { id: InstanceId, attempt: u32, how: Result<(), String> },
     Other,
     Up { up: Box<UpReady>, reply: Reply },
     Built { answer: Result<Accepted, Problem>, reply: Reply },
@@ -109,6 +113,10 @@ pub(super) struct Carrier {
     launching: HashMap<InstanceId, u32>,
     removing: HashSet<InstanceId>,
     failed_starts: HashMap<InstanceId, Reported>,
+    /// By instance the attempt whose `post_start` steps were begun, and how they ended.
+    post_started: HashMap<InstanceId, (u32, Option<Result<(), String>>)>,
+    /// Instances whose `pre_stop` steps were begun.
+    pre_stopped: HashSet<InstanceId>,
     listening: HashMap<InstanceId, BTreeSet<u16>>,
     /// The tick at which the youngest instance was started.
     youngest_tick: u64,
@@ -151,6 +159,8 @@ impl Carrier {
             launching: HashMap::new(),
             removing: HashSet::new(),
             failed_starts: HashMap::new(),
+            post_started: HashMap::new(),
+            pre_stopped: HashSet::new(),
             listening: HashMap::new(),
             youngest_tick: 0,
             names: convert::Names::default(),
@@ -259,8 +269,14 @@ impl Carrier {
                 started_at: None,
                 address: instances.get(id).and_then(|r| r.address),
                 port_env: None,
+                post_start: None,
             };
             instances.insert(id.clone(), launching);
+        }
+        for (id, (attempt, how)) in &self.post_started {
+            if let Some(reported) = instances.get_mut(id).filter(|r| r.attempt == *attempt) {
+                reported.post_start.clone_from(how);
+            }
         }
         let status = self.edge_status.borrow();
         let edge = EdgeReport {
@@ -275,6 +291,7 @@ impl Carrier {
         for action in handled.actions {
             match action {
                 Action::StartInstance(record) => self.start(record),
+                Action::RunPostStart(record) => self.post_start(&record),
                 Action::StopInstance { id, signal, grace } => self.stop(id, signal, grace),
                 Action::RemoveInstance { id } => self.remove(id),
                 Action::Route(plan) => {
@@ -313,6 +330,8 @@ impl Carrier {
         let (given, dir) = (release.clone(), dir.clone());
         self.failed_starts.remove(&id);
         self.listening.remove(&id);
+        self.post_started.remove(&id);
+        self.pre_stopped.remove(&id);
         self.launching.insert(id.clone(), attempt);
         let agent = self.agent.clone();
         let undertaken = Undertaken::Start { id: id.clone(), attempt };
@@ -328,16 +347,48 @@ impl Carrier {
         self.undertaken.insert(work.id(), undertaken);
     }
 
+    /// Runs the steps of this attempt, once in this life of the engine.
+    fn post_start(&mut self, record: &InstanceRecord) {
+        let (id, attempt) = (record.id.clone(), record.attempt);
+        if self.post_started.get(&id).is_some_and(|(of, _)| *of == attempt) {
+            return;
+        }
+        self.post_started.insert(id.clone(), (attempt, None));
+        let steps = self.hooks(&id).post_start;
+        let state_dir = self.shared.state_dir.clone();
+        self.works.spawn(async move {
+            let how = hooks::run(&state_dir, &id, &steps, POST_START_WITHIN).await;
+            Done::PostStarted { id, attempt, how }
+        });
+    }
+
+    /// What runs beside the program of an instance.
+    fn hooks(&self, id: &InstanceId) -> spec::model::Hooks {
+        let state = self.control.state();
+        let record = state.instances.get(id);
+        let release = record.and_then(|record| state.release(record.service(), record.release));
+        release.map(|release| release.definition.hooks.clone()).unwrap_or_default()
+    }
+
     fn stop(&mut self, id: InstanceId, signal: String, grace: Duration) {
         let agent = self.agent.clone();
         let signal = spec::signal_number(&signal).unwrap_or(libc::SIGTERM);
+        let first = self.pre_stopped.insert(id.clone());
+        let steps = if first { self.hooks(&id).pre_stop } else { Vec::new() };
+        let (clock, state_dir) = (self.shared.clock.clone(), self.shared.state_dir.clone());
         self.works.spawn(async move {
+            let begun = clock.steady();
+            // Steps that fail or take too long are no reason to let it run on.
+            let _ = hooks::run(&state_dir, &id, &steps, grace).await;
+            let grace = grace.saturating_sub(clock.steady().since(begun));
             let _ = agent.stop(&id, signal, grace).await;
             Done::Other
         });
     }
 
     fn remove(&mut self, id: InstanceId) {
+        self.post_started.remove(&id);
+        self.pre_stopped.remove(&id);
         self.failed_starts.remove(&id);
         self.listening.remove(&id);
         self.shared.forget(&id);
@@ -390,6 +441,13 @@ impl Carrier {
             }
             Done::Removed { id } => {
                 self.removing.remove(&id);
+            }
+            Done::PostStarted { id, attempt, how } => {
+                if let Some((of, known)) = self.post_started.get_mut(&id)
+                    && *of == attempt
+                {
+                    *known = Some(how);
+                }
             }
             Done::Other => {}
             Done::UpFailed { problem, reply } => {
@@ -773,6 +831,7 @@ fn failed_start(attempt: u32, at: UnixNanos, error: String) -> Reported {
         started_at: None,
         address: None,
         port_env: None,
+        post_start: None,
     }
 }
 

@@ -274,6 +274,7 @@ pub(super) fn reported(status: &InstanceStatus, listening: Option<&BTreeSet<u16>
         started_at: status.started_at,
         address: status.spec.address,
         port_env: if status.spec.address.is_none() { given("PORT") } else { None },
+        post_start: None,
     }
 }
 

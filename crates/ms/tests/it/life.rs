@@ -122,6 +122,27 @@ fn what_listens_elsewhere_fails_by_name_and_says_where_it_listens() {
 }
 
 #[test]
+fn steps_run_inside_after_the_start_and_before_the_stop() {
+    let hooks = "    volumes: ['./out:/out']
+    post_start: [{command: [sh, -c, 'sleep 0.3; echo $$STEP as $$NAME > /out/log'], environment: {STEP: begun}}]
+    pre_stop: [{command: echo over, working_dir: /}, {command: [sh, -c, 'echo ends >> /out/log; kill -0 1']}]
+";
+    let project = Project::new(&format!("{}{hooks}", web(free_port())));
+    project.ok(&["up", "-d"]);
+    let log = || std::fs::read_to_string(project.path("out/log")).unwrap_or_default();
+    assert_eq!(log(), "begun as web\n", "`up` is done when the steps are");
+    project.ok(&["stop", "web"]);
+    assert_eq!(log(), "begun as web\nends\n");
+    let broken = hooks.replace("sleep 0.3;", "echo no key; exit 7;");
+    project.write("compose.yaml", &format!("{}{broken}", web(free_port())));
+    let out = project.ms(&["up", "-d"]);
+    let (_, stderr) = texts(&out);
+    assert_eq!(out.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("failed in `post_start`: `sh -c echo no key"), "{stderr}");
+    assert!(stderr.contains("exited with code 7: no key"), "{stderr}");
+}
+
+#[test]
 fn two_engines_share_a_host() {
     let (one, two) = (free_port(), free_port());
     let (first, second) = (Project::new(&web(one)), Project::new(&web(two)));

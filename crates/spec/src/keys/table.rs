@@ -98,8 +98,8 @@ const SERVICE: Table = &[
     ("deploy", Support),
     ("extends", Support),
     ("pre_start", Later("use `x-mainspring: {prepare: …}`")),
-    ("post_start", Later("do it in the command")),
-    ("pre_stop", Later("handle the stop signal in the service")),
+    ("post_start", Support),
+    ("pre_stop", Support),
     ("networks", Partly("for names: a service finds only those on its own networks")),
     ("network_mode", Partly("`host` has no effect, `none` and `service:` are refused")),
     ("links", Partly("the alias is found; the service needs a common network, as any other")),
@@ -329,7 +329,7 @@ const PRE_START: Table = &[
 const HOOK: Table = &[
     ("command", Support),
     ("user", Support),
-    ("privileged", Support),
+    ("privileged", LaterWarn("a step has the rights of its service")),
     ("working_dir", Support),
     ("environment", Support),
 ];
