@@ -4,6 +4,7 @@ mod deep;
 mod ending;
 mod exec;
 mod failures;
+mod given;
 mod harness;
 mod interrupted;
 mod kills;
