@@ -115,7 +115,7 @@ pub struct ServiceView {
 pub struct PortView {
     /// The port.
     pub port: u16,
-    /// `http`, `tcp` or `detect`.
+    /// `http`, `tcp`, `detect` or `udp`.
     pub protocol: String,
 }
 

@@ -39,7 +39,7 @@ pub fn diff(old: &Service, new: &Service) -> Option<String> {
     changed("hooks", old.hooks != new.hooks);
     changed("logging", old.logging != new.logging);
     changed("placement", old.placement != new.placement);
-    changed("ports", old.tcp_ports() != new.tcp_ports() || udp(old) != udp(new));
+    changed("ports", old.tcp_ports() != new.tcp_ports() || old.udp_ports() != new.udp_ports());
     changed("prepare", old.extension.prepare != new.extension.prepare);
     changed("native", old.extension.native != new.extension.native);
     changed("build", build(old) != build(new));
@@ -109,16 +109,6 @@ fn ports(service: &Service) -> Vec<Port> {
 
 fn nowhere() -> base::Place {
     base::Place { file: std::path::PathBuf::new(), line: 0, column: 0 }
-}
-
-fn udp(service: &Service) -> Vec<u16> {
-    use crate::model::PortKind::Udp;
-    let published = service.ports.iter().map(|p| (p.target, p.protocol));
-    let all = published.chain(service.expose.iter().copied());
-    let mut ports: Vec<u16> = all.filter(|(_, k)| *k == Udp).map(|(port, _)| port).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports
 }
 
 type BuildParts<'a> = Option<(

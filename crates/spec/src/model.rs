@@ -238,9 +238,18 @@ impl Service {
 
     /// Every TCP port that others may call: published and exposed, without repeats.
     pub fn tcp_ports(&self) -> BTreeSet<u16> {
+        self.ports_of(PortKind::Tcp)
+    }
+
+    /// Every UDP port that others may send to.
+    pub fn udp_ports(&self) -> BTreeSet<u16> {
+        self.ports_of(PortKind::Udp)
+    }
+
+    fn ports_of(&self, wanted: PortKind) -> BTreeSet<u16> {
         let published = self.ports.iter().map(|p| (p.target, p.protocol));
         let all = published.chain(self.expose.iter().copied());
-        all.filter(|(_, kind)| *kind == PortKind::Tcp).map(|(port, _)| port).collect()
+        all.filter(|(_, kind)| *kind == wanted).map(|(port, _)| port).collect()
     }
 }
 

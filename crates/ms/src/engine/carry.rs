@@ -17,6 +17,7 @@ use control::{
     Reported, ReportedState, RoutePlan,
 };
 use edge::{EdgeStatus, RouteTable};
+use spec::model::PortKind;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id as TaskId, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
@@ -27,7 +28,7 @@ use super::ending::WhenDown;
 use super::given;
 use super::hooks;
 use super::prepare::{self, Outcome, Prepared, Workshop};
-use super::published::{self, HostPorts};
+use super::published::{self, HostPorts, Published};
 
 /// Bits of a table's version below the plan's: listeners change more often than plans.
 const REVISION_BITS: u32 = 24;
@@ -412,8 +413,9 @@ impl Carrier {
         self.revision += 1;
         let version = (self.plan.version << REVISION_BITS) | self.revision;
         let state = self.control.state();
-        let table =
-            convert::routes(&state, &self.plan, version, &self.listening, &self.shared.host_ports);
+        let (listening, host_ports) = (&self.listening, &self.shared.host_ports);
+        let takes_udp = self.agent.isolation().addressing.takes_udp();
+        let table = convert::routes(&state, &self.plan, version, listening, host_ports, takes_udp);
         self.routes.send_replace(Arc::new(table));
     }
 
@@ -586,7 +588,12 @@ impl Carrier {
                 return;
             }
         };
-        let ours: Vec<_> = self.edge_status.borrow().listeners.keys().copied().collect();
+        let ours: Vec<_> = {
+            let status = self.edge_status.borrow();
+            let tcp = status.listeners.keys().map(|addr| (*addr, PortKind::Tcp));
+            let udp = status.udp_listeners.keys().map(|addr| (*addr, PortKind::Udp));
+            tcp.chain(udp).collect()
+        };
         self.preparing += 1;
         let shared = self.shared.clone();
         // Copying and hashing files may take a while.
@@ -648,6 +655,7 @@ impl Carrier {
                 let told: Vec<_> = up.warnings.into_iter().filter(changed).collect();
                 accepted.warnings.extend(told.into_iter().map(|(_, problem)| problem));
                 accepted.warnings.extend(self.less_isolated());
+                accepted.warnings.extend(self.udp_left_out());
             }
         }
         Ok(answer)
@@ -665,6 +673,25 @@ impl Carrier {
         let next = "run it as the machine's root for all of it; engine.log in the state folder has \
                     the reasons";
         Some(Problem::new("less-isolated", what).with_next(next))
+    }
+
+    /// One line about the UDP ports that are not listened on.
+    fn udp_left_out(&self) -> Option<Problem> {
+        if self.agent.isolation().addressing.takes_udp() {
+            return None;
+        }
+        let state = self.control.state();
+        let with_udp = state.services.values().filter(|s| !s.definition.udp_ports().is_empty());
+        let names: Vec<_> = with_udp.map(|s| format!("`{}`", s.definition.name)).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let what = format!("the UDP ports of {} are not listened on", names.join(", "));
+        Some(
+            Problem::new("udp-port", what)
+                .with_cause("the UDP sockets of instances are the host's, and would clash")
+                .with_next("reach the instances at the host itself, or use TCP"),
+        )
     }
 
     /// Discards layers that no release uses, unless one is being laid out now.
@@ -799,17 +826,17 @@ fn prepare_all(
     names: &BTreeSet<ServiceName>,
     workshop: &Workshop<'_>,
     host_ports: &HostPorts,
-    ours: &[std::net::SocketAddr],
+    ours: &[(std::net::SocketAddr, PortKind)],
 ) -> Result<Outcome, Problem> {
     let prepared = prepare::all(app, names, workshop)?;
     let mut wanted = Vec::new();
     for (name, service) in app.services.iter().filter(|(name, _)| names.contains(*name)) {
         given::check(service)?;
-        for (addr, target) in host_ports.of(service) {
-            let port = service.ports.iter().find(|p| p.target == target);
+        for Published { addr, target, kind } in host_ports.of(service) {
+            let port = service.ports.iter().find(|p| (p.target, p.protocol) == (target, kind));
             let place = port.map_or(&service.place, |p| &p.place);
             let bound = host_ports.bound_for(addr);
-            wanted.push(published::Wanted { service: name, addr, bound, place });
+            wanted.push(published::Wanted { service: name, addr, kind, bound, place });
         }
     }
     published::check(&wanted, ours)?;

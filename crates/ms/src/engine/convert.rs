@@ -13,10 +13,10 @@ use control::{InstanceRecord, Release, Reported, ReportedState, RoutePlan, State
 use edge::{Balance, EndpointAddress, EndpointState, Listener, RouteTable, Upstream};
 use serde::Deserialize;
 use spec::Service;
-use spec::model::{self, MountKind, Protocol, Test};
+use spec::model::{self, MountKind, PortKind, Protocol, Test};
 
 use super::prepare::Prepared;
-use super::published::HostPorts;
+use super::published::{HostPorts, Published};
 
 /// How long a request waits while no instance is ready.
 const HOLD: Duration = Duration::from_secs(30);
@@ -181,41 +181,54 @@ fn anonymous(state_dir: &Path, id: &InstanceId, target: &Path) -> PathBuf {
 }
 
 /// What the edge is given for a plan. `listening` adds ports that instances were seen to listen
-/// on beside those that were declared.
+/// on beside those that were declared. UDP is routed only if `takes_udp`.
 pub(super) fn routes(
     state: &State,
     plan: &RoutePlan,
     version: u64,
     listening: &HashMap<InstanceId, BTreeSet<u16>>,
     host_ports: &HostPorts,
+    takes_udp: bool,
 ) -> RouteTable {
     let mut table = RouteTable { version, ..RouteTable::default() };
     for (name, route) in &plan.services {
         let Some(release) = state.release(name, route.release) else { continue };
         // How it is reached is what the file says now; what listens is what the release runs.
         let Some(definition) = state.services.get(name).map(|s| &s.definition) else { continue };
-        let published = host_ports.of(definition);
+        let (published, published_udp): (Vec<_>, Vec<_>) =
+            host_ports.of(definition).into_iter().partition(|p| p.kind == PortKind::Tcp);
         let protocol = |port: u16| match definition.protocol(port) {
             Some(Protocol::Http) => edge::Protocol::Http,
             Some(Protocol::Tcp) => edge::Protocol::Tcp,
             None => edge::Protocol::Detect,
         };
         let mut ports = ports(release);
-        ports.extend(published.iter().map(|(_, target)| *target));
+        ports.extend(published.iter().map(|published| published.target));
         let mine = route.endpoints.iter().filter(|e| e.port_env.is_none());
         ports.extend(mine.filter_map(|e| listening.get(&e.instance)).flatten());
-        let at = |addr, target_port, published| Listener {
-            addr,
-            service: name.clone(),
-            target_port,
-            protocol: protocol(target_port),
-            published,
+        let mut listen = |kind, addr, target_port, published| {
+            let protocol = match kind {
+                PortKind::Tcp => protocol(target_port),
+                PortKind::Udp => edge::Protocol::Udp,
+            };
+            let service = name.clone();
+            table.listeners.push(Listener { addr, service, target_port, protocol, published });
         };
-        let inside = ports.iter().map(|&p| at(SocketAddr::from((route.address, p)), p, false));
-        table.listeners.extend(inside);
-        for (addr, target) in published {
-            let bound = host_ports.bound_for(addr).into_iter();
-            table.listeners.extend(bound.map(|addr| at(addr, target, true)));
+        let mut reach = |kind, ports: BTreeSet<u16>, published: Vec<Published>| {
+            for port in ports {
+                listen(kind, SocketAddr::from((route.address, port)), port, false);
+            }
+            for published in published {
+                for addr in host_ports.bound_for(published.addr) {
+                    listen(kind, addr, published.target, true);
+                }
+            }
+        };
+        reach(PortKind::Tcp, ports, published);
+        if takes_udp {
+            let mut ports = release.definition.udp_ports();
+            ports.extend(published_udp.iter().map(|published| published.target));
+            reach(PortKind::Udp, ports, published_udp);
         }
         table.services.insert(name.clone(), Arc::new(upstream(definition, route)));
     }

@@ -5,7 +5,7 @@
 //! would share it with another engine's as well.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -65,18 +65,19 @@ impl HostPorts {
         lock(&self.here).iter().map(at).collect()
     }
 
-    /// Host addresses that lead to a service's TCP ports, with the port that each leads to.
-    pub(super) fn of(&self, service: &Service) -> Vec<(SocketAddr, u16)> {
-        let tcp = service.ports.iter().filter(|port| port.protocol == PortKind::Tcp);
-        tcp.filter_map(|port| {
+    /// Host addresses that lead to a service's ports. A port that the file leaves open has the same
+    /// number for TCP and UDP.
+    pub(super) fn of(&self, service: &Service) -> Vec<Published> {
+        let published = service.ports.iter().filter_map(|port| {
             let ip = port.host_ip.unwrap_or(EVERYWHERE);
             let number = match port.published {
                 Some(number) => number,
                 None => self.choose(&service.name, ip, port.target)?,
             };
-            Some((SocketAddr::new(ip, number), port.target))
-        })
-        .collect()
+            let addr = SocketAddr::new(ip, number);
+            Some(Published { addr, target: port.target, kind: port.protocol })
+        });
+        published.collect()
     }
 
     fn choose(&self, service: &ServiceName, ip: IpAddr, target: u16) -> Option<u16> {
@@ -94,12 +95,25 @@ impl HostPorts {
     }
 }
 
+/// An address of the host that leads to a port of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Published {
+    /// The address, as the file says.
+    pub(super) addr: SocketAddr,
+    /// The service's port.
+    pub(super) target: u16,
+    /// Transport of both.
+    pub(super) kind: PortKind,
+}
+
 /// A port that a service wants to publish.
 pub(super) struct Wanted<'a> {
     /// The service.
     pub(super) service: &'a ServiceName,
     /// Where to listen, as the file says.
     pub(super) addr: SocketAddr,
+    /// Over what.
+    pub(super) kind: PortKind,
     /// The addresses that this means.
     pub(super) bound: Vec<SocketAddr>,
     /// Where the file says so.
@@ -111,15 +125,15 @@ pub(super) const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Checks that no two want the same port and nobody else has it. `ours` are the addresses that
 /// our own edge listens on already.
-pub(super) fn check(wanted: &[Wanted<'_>], ours: &[SocketAddr]) -> Result<(), Problem> {
-    let mut seen: BTreeMap<u16, Vec<&Wanted<'_>>> = BTreeMap::new();
+pub(super) fn check(wanted: &[Wanted<'_>], ours: &[(SocketAddr, PortKind)]) -> Result<(), Problem> {
+    let mut seen: BTreeMap<(u16, PortKind), Vec<&Wanted<'_>>> = BTreeMap::new();
     for want in wanted {
-        let others = seen.entry(want.addr.port()).or_default();
+        let others = seen.entry((want.addr.port(), want.kind)).or_default();
         if let Some(other) = others.iter().find(|o| overlap(o.addr.ip(), want.addr.ip())) {
             return Err(clash(want, other));
         }
         others.push(want);
-        for addr in want.bound.iter().filter(|addr| !ours.contains(addr)) {
+        for addr in want.bound.iter().filter(|addr| !ours.contains(&(**addr, want.kind))) {
             free(want, *addr)?;
         }
     }
@@ -141,9 +155,13 @@ fn clash(want: &Wanted<'_>, other: &Wanted<'_>) -> Problem {
 }
 
 fn free(want: &Wanted<'_>, addr: SocketAddr) -> Result<(), Problem> {
-    let Err(error) = TcpListener::bind(addr) else { return Ok(()) };
+    let (bound, holder_of): (_, fn(SocketAddr) -> _) = match want.kind {
+        PortKind::Tcp => (TcpListener::bind(addr).map(drop), net::holder_of),
+        PortKind::Udp => (UdpSocket::bind(addr).map(drop), net::udp_holder_of),
+    };
+    let Err(error) = bound else { return Ok(()) };
     let taken = error.kind() == std::io::ErrorKind::AddrInUse;
-    let holder = net::holder_of(addr);
+    let holder = holder_of(addr);
     let code = if taken { "port-taken" } else { "port-refused" };
     let what = if taken { "is in use" } else { "cannot be listened on" };
     let cause = match holder {
@@ -178,12 +196,18 @@ mod tests {
         let place = Place { file: "compose.yaml".into(), line: 3, column: 7 };
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = holder.local_addr().unwrap();
-        let want = |service, addr| Wanted { service, addr, bound: vec![addr], place: &place };
+        let want = |service, addr| {
+            let (kind, bound) = (PortKind::Tcp, vec![addr]);
+            Wanted { service, addr, kind, bound, place: &place }
+        };
 
         let problem = check(&[want(&a, addr)], &[]).unwrap_err();
         assert_eq!(problem.code, "port-taken");
         assert!(problem.cause.unwrap().contains(&std::process::id().to_string()));
-        assert!(check(&[want(&a, addr)], &[addr]).is_ok(), "our edge holds it");
+        assert!(check(&[want(&a, addr)], &[(addr, PortKind::Tcp)]).is_ok(), "our edge holds it");
+        assert!(check(&[want(&a, addr)], &[(addr, PortKind::Udp)]).is_err(), "over UDP alone");
+        let udp = Wanted { kind: PortKind::Udp, ..want(&b, addr) };
+        assert!(check(&[udp], &[]).is_ok(), "TCP is not in the way of UDP");
 
         drop(holder);
         let everywhere = SocketAddr::new(EVERYWHERE, addr.port());

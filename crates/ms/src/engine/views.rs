@@ -1,6 +1,6 @@
 //! What the API shows, made from control's state, the agent's reports and the figures.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use base::ServiceName;
@@ -9,10 +9,13 @@ use console::wire::{
     ServiceDetail, ServiceView, Status, Traffic, Why,
 };
 use control::{EventRecord, Level, Release, ReleaseState, State};
+use spec::Service;
+use spec::model::PortKind;
 
 use super::api::{Shared, lock};
 use super::convert;
 use super::figures::Figures;
+use super::published::Published;
 
 /// Events on a service's own page.
 const EVENTS_SHOWN: usize = 50;
@@ -167,7 +170,9 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
     let prepared = goal.map(|release| convert::prepared(release)).unwrap_or_default();
     let record = state.services.get(name);
     let definition = record.map(|record| &record.definition);
-    let published = definition.map(|d| shared.host_ports.of(d)).unwrap_or_default();
+    let mut published = definition.map(|d| shared.host_ports.of(d)).unwrap_or_default();
+    let takes_udp = shared.agent.isolation().addressing.takes_udp();
+    published.retain(|published| published.kind == PortKind::Tcp || takes_udp);
     let refused = refused(shared, name, &published);
     let instances: Vec<InstanceView> =
         seen.instances.iter().map(|seen| instance(shared, figures, seen)).collect();
@@ -180,23 +185,8 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
         why: why(shared, state, name, refused.unwrap_or(seen.why)),
         source: goal.map(|release| source(release)).unwrap_or_default(),
         address: record.map(|r| r.address.to_string()).unwrap_or_default(),
-        ports: prepared
-            .ports
-            .iter()
-            .map(|&port| PortView {
-                port,
-                protocol: match definition.and_then(|d| d.protocol(port)) {
-                    Some(spec::model::Protocol::Http) => "http",
-                    Some(spec::model::Protocol::Tcp) => "tcp",
-                    None => "detect",
-                }
-                .to_owned(),
-            })
-            .collect(),
-        published: published
-            .iter()
-            .map(|(addr, target)| url(*addr, definition.and_then(|d| d.protocol(*target))))
-            .collect(),
+        ports: ports(&prepared.ports, definition, takes_udp),
+        published: published.iter().map(|published| url(published, definition)).collect(),
         release: seen.release,
         next_release: seen.next_release,
         failed_release: seen.failed_release,
@@ -211,6 +201,18 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
     }
 }
 
+fn ports(tcp: &BTreeSet<u16>, definition: Option<&Service>, takes_udp: bool) -> Vec<PortView> {
+    let spoken = |port| match definition.and_then(|d| d.protocol(port)) {
+        Some(spec::model::Protocol::Http) => "http",
+        Some(spec::model::Protocol::Tcp) => "tcp",
+        None => "detect",
+    };
+    let udp = definition.filter(|_| takes_udp).map(Service::udp_ports).unwrap_or_default();
+    let tcp = tcp.iter().map(|&port| (port, spoken(port)));
+    let all = tcp.chain(udp.into_iter().map(|port| (port, "udp")));
+    all.map(|(port, protocol)| PortView { port, protocol: protocol.to_owned() }).collect()
+}
+
 /// The sentence, and below it what a person could not know.
 fn why(shared: &Shared, state: &State, name: &ServiceName, why: String) -> String {
     let shared_ports = shared.agent.isolation().addressing == agent::Addressing::Port;
@@ -221,17 +223,29 @@ fn why(shared: &Shared, state: &State, name: &ServiceName, why: String) -> Strin
 }
 
 /// Why the edge does not listen where the service should be reached, if it does not.
-fn refused(shared: &Shared, name: &ServiceName, published: &[(SocketAddr, u16)]) -> Option<String> {
+fn refused(shared: &Shared, name: &ServiceName, published: &[Published]) -> Option<String> {
     let status = shared.edge_status.borrow();
-    let mut bound = published.iter().flat_map(|(addr, _)| shared.host_ports.bound_for(*addr));
-    bound.find_map(|addr| match status.listeners.get(&addr) {
-        Some(Err(problem)) => Some(format!("`{name}` is not reached at {addr}: {problem}")),
-        _ => None,
+    published.iter().find_map(|published| {
+        let listeners = match published.kind {
+            PortKind::Tcp => &status.listeners,
+            PortKind::Udp => &status.udp_listeners,
+        };
+        let mut bound = shared.host_ports.bound_for(published.addr).into_iter();
+        bound.find_map(|addr| match listeners.get(&addr) {
+            Some(Err(problem)) => Some(format!("`{name}` is not reached at {addr}: {problem}")),
+            _ => None,
+        })
     })
 }
 
-fn url(addr: SocketAddr, protocol: Option<spec::model::Protocol>) -> String {
-    let scheme = if protocol == Some(spec::model::Protocol::Tcp) { "tcp" } else { "http" };
+fn url(published: &Published, definition: Option<&Service>) -> String {
+    let protocol = definition.and_then(|d| d.protocol(published.target));
+    let scheme = match (published.kind, protocol) {
+        (PortKind::Udp, _) => "udp",
+        (PortKind::Tcp, Some(spec::model::Protocol::Tcp)) => "tcp",
+        _ => "http",
+    };
+    let addr = published.addr;
     match addr.ip().is_unspecified() {
         true => format!("{scheme}://127.0.0.1:{}", addr.port()),
         false => format!("{scheme}://{addr}"),

@@ -13,3 +13,4 @@ mod load;
 mod names;
 mod ordinary_user;
 mod redeploy;
+mod udp;

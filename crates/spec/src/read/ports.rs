@@ -31,15 +31,6 @@ impl Reader<'_> {
                 self.too_many(item.at, owner);
                 return ports;
             }
-            if read.first().is_some_and(|port| port.protocol == PortKind::Udp) {
-                self.report.warn(
-                    "udp-port",
-                    item.at,
-                    format!("a UDP port of {owner} is not published"),
-                    "the edge carries TCP only in this version",
-                    "let the service listen on an address of the host itself, or use TCP",
-                );
-            }
             for port in read {
                 // The same port said again replaces what was said before.
                 let same = |p: &Port| {

@@ -158,7 +158,7 @@ fn host_ports_are_one_services() {
     let found = findings(
         "services:\n  a: {command: x, ports: ['80:80']}\n  b: {command: x, ports: ['80:81', '80:9/udp']}\n",
     );
-    assert_eq!(brief(&found), ["error port-twice 3", "warning udp-port 3"]);
+    assert_eq!(brief(&found), ["error port-twice 3"]);
 }
 
 #[test]
