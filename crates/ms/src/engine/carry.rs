@@ -783,7 +783,10 @@ impl Carrier {
         }
         self.shared.host_ports.forget();
         WhenDown::forget(&self.shared.state_dir);
-        self.set_when_down(None);
+        if !wish.exit {
+            // One that exits is called ending until nobody can ask any more.
+            self.set_when_down(None);
+        }
         wish.exit
     }
 
