@@ -74,7 +74,7 @@ pub(crate) fn stand_in(image: &str, host: &Host) -> Result<BaseImage, BaseError>
         key.text(&tree.fingerprint()?);
         return Ok(BaseImage {
             lowest: agent::Base::Empty,
-            recipe: known.recipe(image, &str::to_owned),
+            recipe: nonroot(image, known.recipe(image, &str::to_owned)),
             key: key.finish(),
             notes: Vec::new(),
             alpine: false,
@@ -85,7 +85,7 @@ pub(crate) fn stand_in(image: &str, host: &Host) -> Result<BaseImage, BaseError>
     let mut notes = Vec::new();
     let mut found: Option<Program> = None;
     let mut tree = system(host)?;
-    let view = View { layers: Vec::new(), host: true };
+    let view = View::host();
     key.text(&host.name);
     for (depth, entry) in chain.iter().rev().enumerate() {
         let program = match entry.find.is_empty() {
@@ -207,6 +207,11 @@ fn recipe(
         let each = entry.env.iter();
         recipe.env.extend(each.map(|(name, value)| (name.clone(), fill(value, program.as_ref()))));
     }
+    nonroot(image, recipe)
+}
+
+/// Some images say in their tag that nobody in them is root.
+fn nonroot(image: &str, mut recipe: ImageRecipe) -> ImageRecipe {
     if images::tag(image).contains("nonroot") {
         recipe.user = Some("65532".to_owned());
         recipe.workdir = PathBuf::from("/home/nonroot");
@@ -217,7 +222,7 @@ fn recipe(
 /// The host's system without people's folders.
 fn system(host: &Host) -> Result<Tree, TreeError> {
     let mut tree = Tree::default();
-    let below = View { layers: Vec::new(), host: true };
+    let below = View::host();
     for entry in std::fs::read_dir("/").map_err(at(Path::new("/")))? {
         let entry = entry.map_err(at(Path::new("/")))?;
         let name = entry.file_name();
@@ -283,7 +288,7 @@ fn empty(known: &KnownImage) -> Result<Tree, TreeError> {
         let entry = Entry { node: Node::Text(String::new()), mode: 0o644, owner: Some((0, 0)) };
         tree.add(Path::new(path), entry, &nothing)?;
     }
-    let host = View { layers: Vec::new(), host: true };
+    let host = View::host();
     for path in &known.from_host {
         take(path, &host, &mut tree, 0)?;
     }

@@ -27,6 +27,7 @@ const DOCKERFILE_BYTES_MAX: u64 = 1 << 20;
 /// Builds images, one at a time.
 pub struct Builder {
     pub(crate) agent: Agent,
+    pub(crate) state: PathBuf,
     layers: PathBuf,
     /// Where steps run, and what `--mount=type=cache` keeps.
     pub(crate) builds: PathBuf,
@@ -88,7 +89,8 @@ pub(crate) struct Built {
 
 impl Built {
     pub(crate) fn view(&self) -> View {
-        View { layers: self.layers.clone(), host: self.base == agent::Base::Host }
+        let host = self.base == agent::Base::Host;
+        View { layers: self.layers.clone(), host, without: None }
     }
 
     pub(crate) fn push(&mut self, layer: PathBuf) {
@@ -105,6 +107,7 @@ impl Builder {
     pub fn new(agent: Agent, state: &Path) -> Builder {
         Builder {
             agent,
+            state: state.to_owned(),
             layers: state.join("layers"),
             builds: state.join("builds"),
             caches: state.join("caches"),
@@ -252,9 +255,17 @@ pub(crate) fn begin(base: &BaseImage, store: &Store) -> Result<Built, TreeError>
     Ok(Built { layers, base: base.lowest, key: base.key.clone(), alpine: base.alpine })
 }
 
-fn finished(built: Built, recipe: ImageRecipe, user: Option<&str>, notes: Vec<String>) -> Image {
+fn finished(
+    built: Built,
+    mut recipe: ImageRecipe,
+    user: Option<&str>,
+    notes: Vec<String>,
+) -> Image {
     let home = owner::home(user.or(recipe.user.as_deref()), &built.view());
     let Built { layers, base, .. } = built;
+    if recipe.workdir.as_os_str().is_empty() {
+        recipe.workdir = PathBuf::from("/");
+    }
     Image { layers, base, recipe, home, notes, steps_done: 0 }
 }
 
@@ -285,7 +296,7 @@ pub(crate) fn base_failed(error: &BaseError, place: &Place) -> BuildError {
 /// # Errors
 /// What could not be read or written.
 pub fn keep(files: &[PathBuf], layers: &Path) -> Result<PathBuf, BuildError> {
-    let host = View { layers: Vec::new(), host: true };
+    let host = View::host();
     let mut tree = Tree::default();
     for path in files {
         use std::os::unix::fs::MetadataExt;

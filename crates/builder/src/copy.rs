@@ -206,7 +206,7 @@ impl Planning<'_> {
 }
 
 /// A source as a path from the top of what it is in.
-fn within(source: &str) -> Result<PathBuf, CopyError> {
+pub(crate) fn within(source: &str) -> Result<PathBuf, CopyError> {
     let mut clean = PathBuf::from("/");
     for part in Path::new(source).components() {
         match part {

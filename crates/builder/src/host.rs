@@ -70,7 +70,7 @@ impl Host {
     /// Where a program is: a name in PATH, or a path that may be a pattern.
     pub(crate) fn find(&self, name: &str) -> Option<PathBuf> {
         if name.contains('/') {
-            let root = View { layers: Vec::new(), host: true };
+            let root = View::host();
             let found = glob::find(&root, Path::new(name)).ok()?;
             return found.into_iter().map(|found| found.place().to_owned()).find(|p| runs(p));
         }

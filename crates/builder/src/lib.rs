@@ -12,6 +12,7 @@
 //! Invariants: a build that fails, is cancelled or crashes leaves nothing that is seen as a layer;
 //! only what a step may see and change is its own view of the files.
 
+mod add;
 mod base_image;
 mod build;
 mod copy;

@@ -24,6 +24,8 @@ const KERNELS_OWN: [&str; 3] = ["proc", "sys", "dev"];
 pub(crate) struct View {
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) host: bool,
+    /// A place that is not seen.
+    pub(crate) without: Option<PathBuf>,
 }
 
 /// Something that a view shows.
@@ -51,7 +53,21 @@ impl Found {
 impl View {
     /// A view of one folder.
     pub(crate) fn of(folder: &Path) -> View {
-        View { layers: vec![folder.to_owned()], host: false }
+        View { layers: vec![folder.to_owned()], ..View::default() }
+    }
+
+    /// The host's own files.
+    pub(crate) fn host() -> View {
+        View { host: true, ..View::default() }
+    }
+
+    /// A build context, without the engine's state, which often lies in it.
+    pub(crate) fn context(folder: &Path, state: &Path) -> View {
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        let inside = real(folder).zip(real(state));
+        let inside =
+            inside.and_then(|(folder, state)| Some(state.strip_prefix(folder).ok()?.to_owned()));
+        View { without: inside.map(|inside| folder.join(inside)), ..View::of(folder) }
     }
 
     fn root(&self) -> io::Result<Found> {
@@ -75,6 +91,9 @@ impl View {
                 continue;
             }
             let here = place.join(name);
+            if self.without.as_ref() == Some(&here) {
+                continue;
+            }
             let metadata = match fs::symlink_metadata(&here) {
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound) => continue,
                 read => read?,

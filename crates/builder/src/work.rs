@@ -40,9 +40,17 @@ pub(crate) struct Work<'a> {
 }
 
 /// What came of a step.
-enum Outcome {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
     Cached,
     Done,
+}
+
+impl Outcome {
+    /// Of two parts of a step.
+    pub(crate) fn or(self, other: Outcome) -> Outcome {
+        if self == Outcome::Done { self } else { other }
+    }
 }
 
 impl Work<'_> {
@@ -65,6 +73,9 @@ impl Work<'_> {
             let start = self.clock.monotonic();
             let outcome = match &step.action {
                 Action::Folder(folder) => self.folder(folder, &mut built)?,
+                Action::Copy(copy) if copy.unpack || !copy.remote.is_empty() => {
+                    self.add(copy, step, &mut built)?
+                }
                 Action::Copy(copy) => self.copy(copy, step, &mut built)?,
                 Action::Run(run) => self.run(run, step, total, &mut built)?,
             };
@@ -114,7 +125,7 @@ impl Work<'_> {
         let (view, name) = match origin {
             Origin::Context => {
                 let context = &self.order.build.context;
-                (View::of(context), context.display().to_string())
+                (View::context(context, &self.builder.state), context.display().to_string())
             }
             Origin::Stage(number) => {
                 let stage = self.plan.stage(*number).and_then(|stage| stage.name.clone());
@@ -138,7 +149,7 @@ impl Work<'_> {
         self.layer(&tree, built)
     }
 
-    fn layer(&mut self, tree: &Tree, built: &mut Built) -> Result<Outcome, BuildError> {
+    pub(crate) fn layer(&mut self, tree: &Tree, built: &mut Built) -> Result<Outcome, BuildError> {
         if tree.is_empty() {
             return Ok(Outcome::Cached);
         }
@@ -163,11 +174,13 @@ impl Work<'_> {
         if copy.from == Origin::Context {
             source = Source { ignore: &ignore, ..source };
         }
-        copy::plan(copy, &source, below).map_err(|error| {
-            let what = format!("cannot carry out `{}`", short(&step.text));
-            let next = "check the step's paths and .dockerignore".to_owned();
-            failed("copy-failed", what, &step.place, error.to_string(), next)
-        })
+        copy::plan(copy, &source, below).map_err(|e| self.copy_failed(step, &e.to_string()))
+    }
+
+    pub(crate) fn copy_failed(&self, step: &Step, cause: &str) -> BuildError {
+        let what = format!("cannot carry out `{}`", short(&step.text));
+        let next = "check the step's paths and .dockerignore".to_owned();
+        failed("copy-failed", what, &step.place, cause.to_owned(), next)
     }
 
     fn run(
@@ -207,22 +220,32 @@ impl Work<'_> {
             built.push(layer);
             return Ok(Outcome::Cached);
         }
-        let folder = self.builder.builds.join(&key);
-        let beside = self.builder.builds.join(format!("{key}-mounts"));
+        let (folder, beside) = self.places(&key);
         let done = self.run_in(run, step, total, built, (&folder, &beside), trees);
         let kept = done.and_then(|changes| {
             built.push(self.keep_changes(&changes, &key)?);
             Ok(Outcome::Done)
         });
-        for left in [folder, beside] {
-            let _next_time = self.builder.agent.remove_step(&left);
-        }
+        self.leave([folder, beside]);
         kept
+    }
+
+    /// Where a step runs, and a folder of its own beside that.
+    pub(crate) fn places(&self, key: &str) -> (PathBuf, PathBuf) {
+        let builds = &self.builder.builds;
+        (builds.join(key), builds.join(format!("{key}-mounts")))
+    }
+
+    /// Removes what a step leaves.
+    pub(crate) fn leave(&self, folders: [PathBuf; 2]) {
+        for folder in folders {
+            let _next_time = self.builder.agent.remove_step(&folder);
+        }
     }
 
     /// Makes what a step changed its layer. One that was made anew on purpose gets another name when
     /// that is taken: instances may run on the layer that has it.
-    fn keep_changes(&self, changes: &Path, key: &str) -> Result<PathBuf, TreeError> {
+    pub(crate) fn keep_changes(&self, changes: &Path, key: &str) -> Result<PathBuf, TreeError> {
         let mut name = key.to_owned();
         for again in 1.. {
             if self.store.get(&name).is_none() {

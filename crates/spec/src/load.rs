@@ -145,8 +145,11 @@ pub(crate) fn build(
     let mut services = BTreeMap::new();
     let mut recipes = BTreeMap::new();
     for mut raw in raw_services {
-        let recipe =
-            if raw.service.uses_build() { recipe(&mut reader, &raw.service) } else { None };
+        let recipe = if raw.service.uses_build() {
+            recipe(&mut reader, &raw.service)
+        } else {
+            well_known(&raw.service)
+        };
         complete(&mut reader, &mut raw, recipe.as_ref());
         runnable(&mut reader, &mut raw, recipe.as_ref());
         if let Some(recipe) = recipe {
@@ -195,6 +198,14 @@ fn named_services(reader: &mut Reader<'_>, options: &LoadOptions, known: &BTreeS
         let finding = Finding::error("service-unknown", format!("there is no service `{name}`"));
         reader.report.push(finding.cause("the Compose file does not define it").next(next));
     }
+}
+
+/// What a well-known image says, which the machine's own program takes the place of.
+fn well_known(service: &Service) -> Option<ImageRecipe> {
+    let image = service.image.as_deref().filter(|_| !service.extension.native)?;
+    let is_runnable =
+        crate::stand_in::part(image).is_none() && crate::images::known(image).is_some();
+    is_runnable.then(|| crate::images::recipe(image))
 }
 
 /// What the Dockerfile of a service says. `None` when it cannot be read; the report says why.
@@ -316,6 +327,11 @@ fn runnable(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&Image
         // A build that was said and refused is not told a second time.
         if !has_command && (service.extension.native || !raw.build_said) {
             let next = "add `command:`, or `build:` with a Dockerfile";
+            reader.report.push(nothing(&service.place, next));
+        }
+    } else if let Some(recipe) = recipe {
+        if dockerfile::run_command(service, Some(recipe)).is_empty() {
+            let next = "add `command:`: the image has none";
             reader.report.push(nothing(&service.place, next));
         }
     } else if let Some(image) = &service.image {

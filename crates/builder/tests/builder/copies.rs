@@ -1,6 +1,9 @@
 //! COPY and ADD.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
+
+use std::process::Command;
 
 use crate::Test;
 use crate::bench::{Bench, Said};
@@ -12,6 +15,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("nothing_outside_the_context", outside),
     ("texts_in_the_dockerfile", texts),
     ("from_other_stages", stages),
+    ("archives_are_unpacked", archives),
+    ("what_is_fetched", fetched),
     ("layers_read_as_the_kernel_shows_them", as_the_kernel),
 ];
 
@@ -102,6 +107,13 @@ fn left_out() {
     let problem = bench.try_build(&mut Said::default()).unwrap_err();
     assert!(problem.cause.as_ref().unwrap().ends_with(": .dockerignore excludes it"), "{problem}");
     std::fs::write(bench.context().join("Dockerfile.dockerignore"), "app\n").unwrap();
+    // The engine's own state is not part of anything.
+    symlink(bench.state(), bench.context().join("link")).unwrap();
+    bench.build.context = bench.folder.path().to_owned();
+    let kept = bench.prints("FROM debian\nCOPY . /all", "ls /all");
+    assert_eq!(kept, ["context"]);
+    bench.build.context = bench.folder.path().join("context");
+    std::fs::remove_file(bench.context().join("link")).unwrap();
     let steps = "COPY --exclude=*.txt --exclude=Docker* --exclude=.docker* . /x";
     let kept = files(&mut bench, steps, "/x");
     assert_eq!(kept, ["/x/package-lock.json { }", "/x/package.json {}"]);
@@ -142,6 +154,65 @@ fn stages() {
     bench.dockerfile("FROM debian AS a\nFROM debian\nCOPY --from=a /none /\n");
     let problem = bench.try_build(&mut Said::default()).unwrap_err();
     assert!(problem.cause.as_ref().unwrap().contains("stage `a`"), "{problem}");
+}
+
+fn archives() {
+    let mut bench = context();
+    let root = bench.context();
+    for (name, flags) in [("a.tar", "-cf"), ("b.tar.gz", "-czf")] {
+        let mut tar = Command::new("tar");
+        tar.current_dir(&root).args(["--owner=7", "--group=8", flags, name, "app", "notes.txt"]);
+        assert!(tar.status().unwrap().success());
+    }
+    let text = "FROM debian\nADD a.tar /one\nADD b.tar.gz notes.txt /two/\nCOPY a.tar /kept.tar";
+    let printed = bench.prints(
+        text,
+        "find /one /two -type f | sort; stat -c '%u %g' /one/app/main.py; ls /kept.tar",
+    );
+    assert_eq!(
+        printed,
+        [
+            "/one/app/lib/a.py",
+            "/one/app/main.py",
+            "/one/notes.txt",
+            "/two/app/lib/a.py",
+            "/two/app/main.py",
+            "/two/notes.txt",
+            "7 8",
+            "/kept.tar",
+        ]
+    );
+    assert_eq!(bench.build().1.work(), "----");
+    // A name in an archive that leads out is refused.
+    let mut tar = Command::new("tar");
+    tar.current_dir(root.join("app")).args(["-Pcf", "../evil.tar", "../notes.txt"]);
+    assert!(tar.status().unwrap().success());
+    bench.dockerfile("FROM debian\nADD evil.tar /x\n");
+    let problem = bench.try_build(&mut Said::default()).unwrap_err();
+    assert!(problem.cause.as_ref().unwrap().contains("Member name contains '..'"), "{problem}");
+}
+
+fn fetched() {
+    let mut bench = context();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let _read = stream.read(&mut request).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
+        }
+    });
+    let sum = "sha256:8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4";
+    let text = format!("FROM debian\nADD --checksum={sum} http://{at}/some/file /x/");
+    assert_eq!(bench.prints(&text, "cat /x/file; echo"), ["hi"]);
+    bench.dockerfile(&format!("{text}\nRUN true\n"));
+    assert_eq!(bench.build().1.work(), "-+", "it is not fetched again");
+    bench.dockerfile(&text.replace("8f43", "0000"));
+    let problem = bench.try_build(&mut Said::default()).unwrap_err();
+    assert!(problem.cause.as_ref().unwrap().ends_with(sum), "{problem}");
+    server.join().unwrap();
 }
 
 /// Layers that were made by chance, copied whole, are what a step saw.

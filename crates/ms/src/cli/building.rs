@@ -55,9 +55,11 @@ impl Building {
                 self.open = Some(text);
             }
             "cached" => {
-                if let Some(step) = self.open.take() {
-                    shown.push(dim(&format!("{step}  (done before)")));
-                }
+                shown.push(match self.open.take() {
+                    Some(step) => dim(&format!("{step}  (done before)")),
+                    // Named already, since it took a while to tell.
+                    None => dim(&format!("{} done before", line.service)),
+                });
             }
             "done" => {
                 shown.extend(self.open.take());
@@ -88,7 +90,14 @@ mod tests {
             let line = BuildLine { seq, service: "web".parse().unwrap(), kind, text };
             building.line(&line, false, &mut shown);
         }
-        shown.extend(building.open);
+        shown.extend(building.open.take());
+        let line = BuildLine {
+            seq: 99,
+            service: "web".parse().unwrap(),
+            kind: "cached".to_owned(),
+            text: String::new(),
+        };
+        building.line(&line, false, &mut shown);
         shown
     }
 
@@ -115,6 +124,7 @@ mod tests {
                 "web | red",
                 "web done in 3.2 s",
                 "web [4/4] RUN on",
+                "web done before",
             ]
         );
     }

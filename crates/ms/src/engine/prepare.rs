@@ -182,9 +182,17 @@ fn built(service: &Service, build: &Build, workshop: &Workshop<'_>) -> Result<Im
 
 /// What this machine has in place of a service's image.
 fn known(service: &Service, workshop: &Workshop<'_>) -> Result<Option<Image>, Problem> {
-    let Some(image) = service.image.as_ref().filter(|_| workshop.builder.can_build()) else {
+    let Some(image) = service.image.as_ref().filter(|image| spec::images::known(image).is_some())
+    else {
         return Ok(None);
     };
+    if !workshop.builder.can_build() {
+        let what = format!("nothing can take the place of the image of `{}`", service.name);
+        return Err(Problem::new("build-not-root", what)
+            .with_place(service.place.clone())
+            .with_cause(format!("{image} needs files of its own, which only root can have"))
+            .with_next("run ms as root, or add `command` and `x-mainspring: {native: true}`"));
+    }
     let user = service.user.as_deref();
     workshop.builder.image(image, &service.place, user).map_err(BuildError::problem)
 }

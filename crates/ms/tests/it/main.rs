@@ -1,5 +1,6 @@
 //! The program as a person uses it: real files, real processes, the built `ms`.
 
+mod builds;
 mod deep;
 mod ending;
 mod exec;

@@ -19,13 +19,13 @@ fn lints() {
     assert_eq!(
         brief(&found),
         [
-            "error image-not-native 3",
             "warning image-no-version 3",
             "warning credential-literal 6",
             "warning credential-literal 9",
             "warning dependency-unchecked 11",
             "warning docker-socket 14",
             "warning volume-shared 15",
+            "note runs-as-root 2",
             "note no-memory-limit 2",
             "note port-replicas 12",
         ]
