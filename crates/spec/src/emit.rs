@@ -126,6 +126,10 @@ fn emit_build(out: &mut Yaml, build: &Build) {
     }
     out.option("target", build.target.as_ref());
     out.map("args", &build.args);
+    out.items("secrets", &build.secrets, top::emit_grant);
+    if build.no_cache {
+        out.line("no_cache: true");
+    }
 }
 
 fn emit_port(out: &mut Yaml, port: &Port) {

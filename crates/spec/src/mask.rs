@@ -15,7 +15,8 @@ const LOOKED_FOR_MIN: usize = 6;
 pub fn masked(service: &Service) -> Service {
     let mut shown = service.clone();
     let mut secrets: Vec<String> = Vec::new();
-    for grant in shown.secrets.iter_mut().chain(&mut shown.configs) {
+    let of_build = shown.build.iter_mut().flat_map(|build| &mut build.secrets);
+    for grant in shown.secrets.iter_mut().chain(&mut shown.configs).chain(of_build) {
         if let FileSource::Variable { value, .. } = &mut grant.content {
             secrets.push(std::mem::replace(value, MASK.to_owned()));
         }
@@ -39,7 +40,10 @@ pub fn masked(service: &Service) -> Service {
 /// The app without what variables gave its secrets. The rest is what the person wrote.
 #[must_use]
 pub fn hidden(mut app: App) -> App {
-    let grants = app.services.values_mut().flat_map(|s| s.secrets.iter_mut().chain(&mut s.configs));
+    let grants = app.services.values_mut().flat_map(|s| {
+        let of_build = s.build.iter_mut().flat_map(|build| &mut build.secrets);
+        s.secrets.iter_mut().chain(&mut s.configs).chain(of_build)
+    });
     let defs = app.secrets.values_mut().chain(app.configs.values_mut());
     for source in grants.map(|g| &mut g.content).chain(defs.map(|d| &mut d.source)) {
         if let FileSource::Variable { value, .. } = source {

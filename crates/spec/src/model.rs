@@ -266,6 +266,12 @@ pub struct Build {
     pub target: Option<String>,
     /// Values of ARG.
     pub args: BTreeMap<String, String>,
+    /// What `RUN --mount=type=secret` may ask for, by the last name of its target.
+    #[serde(default)]
+    pub secrets: Vec<Grant>,
+    /// Steps that were done before are done again.
+    #[serde(default)]
+    pub no_cache: bool,
     /// Where `build` stands.
     pub place: Place,
 }

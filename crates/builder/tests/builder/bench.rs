@@ -94,6 +94,8 @@ impl Bench {
             dockerfile_inline: Some(dockerfile.to_owned()),
             target: None,
             args: BTreeMap::new(),
+            secrets: Vec::new(),
+            no_cache: false,
             place: Place { file: "compose.yaml".into(), line: 0, column: 1 },
         };
         let builder = Builder::new(agent, &state);

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use base::{Clock, Problem, ServiceName};
-use builder::{BuildError, Builder, Image, Order};
+use builder::{BuildError, Builder, Image, Order, Secret};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use spec::dockerfile::{self, ImageRecipe};
-use spec::model::{Build, Healthcheck, Test};
+use spec::model::{Build, FileSource, Grant, Healthcheck, Test};
 use spec::{App, Service};
 
 /// Everything that turns a definition into a process. Stored in the release.
@@ -171,13 +171,26 @@ fn built(service: &Service, build: &Build, workshop: &Workshop<'_>) -> Result<Im
     let order = Order {
         service: &service.name,
         build,
-        no_cache: workshop.no_cache,
-        secrets: BTreeMap::new(),
+        no_cache: workshop.no_cache || build.no_cache,
+        secrets: build.secrets.iter().filter_map(secret).collect(),
         user: service.user.as_deref(),
     };
     let mut watch = (workshop.watch)(&service.name);
     let built = workshop.builder.build(&order, workshop.clock, &mut *watch);
     built.map_err(BuildError::problem)
+}
+
+/// A secret of a build, by the name that its steps ask for.
+fn secret(grant: &Grant) -> Option<(String, Secret)> {
+    let name = grant.target.file_name()?.to_string_lossy().into_owned();
+    let secret = match &grant.content {
+        FileSource::File(path) => Secret::File(path.clone()),
+        FileSource::Variable { value, .. } | FileSource::Content(value) => {
+            Secret::Text(value.clone())
+        }
+        FileSource::External | FileSource::Unset { .. } => return None,
+    };
+    Some((name, secret))
 }
 
 /// What this machine has in place of a service's image.

@@ -20,8 +20,8 @@ with zipfile.ZipFile(sys.argv[1] + "/greeter-1.2-py3-none-any.whl", "w") as whee
     wheel.writestr("greeter-1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
     wheel.writestr("greeter-1.2.dist-info/RECORD", "greeter.py,,\ngreeter-1.2.dist-info/METADATA,,\ngreeter-1.2.dist-info/WHEEL,,\ngreeter-1.2.dist-info/RECORD,,\n")
 "#;
-    let made = Command::new("python3").args(["-c", script]).arg(folder).status().unwrap();
-    assert!(made.success());
+    let made = Command::new("python3").args(["-c", script]).arg(folder).status();
+    assert!(made.is_ok_and(|made| made.success()));
 }
 
 #[test]
@@ -35,13 +35,15 @@ fn pip_installs_what_the_app_then_imports() {
     let project = Project::new(&format!(
         "services:
   web:
-    build: ./app
+    build: {{context: ./app, secrets: [token]}}
     ports: ['127.0.0.1:{port}:8080']
+secrets: {{token: {{file: ./token}}}}
 "
     ));
     std::fs::create_dir_all(project.path("app/wheels")).unwrap();
     wheel(&project.path("app/wheels"));
     project.write("app/requirements.txt", "greeter==1.2\n");
+    project.write("token", "hush");
     let server = crate::harness::ECHO
         .replace("import http.server", "import greeter, http.server")
         .replace("os.environ.get(\"NAME\", \"?\")", "greeter.greet()");
@@ -51,7 +53,8 @@ fn pip_installs_what_the_app_then_imports() {
         "FROM python:3-slim\nWORKDIR /srv/app\nCOPY requirements.txt .\n\
          RUN --mount=type=bind,source=wheels,target=/wheels \\\n\
          pip install --no-cache-dir --no-index --find-links=/wheels -r requirements.txt\n\
-         RUN useradd -m app\nCOPY --chown=app server.py .\nUSER app\nEXPOSE 8080\n\
+         RUN --mount=type=secret,id=token,required=true \\\n\
+         useradd -m app && test \"$(cat /run/secrets/token)\" = hush\nCOPY --chown=app server.py .\nUSER app\nEXPOSE 8080\n\
          CMD [\"python3\", \"server.py\"]\n",
     );
     let first = project.ms(&["up", "-d"]);

@@ -42,7 +42,8 @@ fn placeless(mut app: App) -> App {
     let nowhere = Place { file: Default::default(), line: 0, column: 0 };
     for service in app.services.values_mut() {
         service.place = nowhere.clone();
-        let grants = service.secrets.iter_mut().chain(&mut service.configs);
+        let of_build = service.build.iter_mut().flat_map(|build| &mut build.secrets);
+        let grants = service.secrets.iter_mut().chain(&mut service.configs).chain(of_build);
         grants.for_each(|g| g.place = nowhere.clone());
         service.volumes.iter_mut().for_each(|m| m.place = nowhere.clone());
         service.depends_on.iter_mut().for_each(|d| d.place = nowhere.clone());

@@ -165,7 +165,9 @@ const SERVICE: Table = &[
     ("mem_swappiness", Warn("the kernel's own setting holds")),
 ];
 
-const NO_IMAGE: &str = "what is built is kept here and is no image";
+const NO_IMAGE: &str = "layers are kept in the state folder; no image is packed, tagged or sent";
+const AS_INSTANCE: &str = "steps run as an instance does, on the host's network";
+const NOT_FETCHED: &str = "no image is fetched; the host's programs take its place";
 
 const BUILD: Table = &[
     ("context", Support),
@@ -178,21 +180,21 @@ const BUILD: Table = &[
     ("tags", Warn(NO_IMAGE)),
     ("cache_from", Warn(NO_IMAGE)),
     ("cache_to", Warn(NO_IMAGE)),
-    ("no_cache", Warn(NO_IMAGE)),
+    ("no_cache", Support),
     ("no_cache_filter", Warn(NO_IMAGE)),
-    ("pull", Warn(NO_IMAGE)),
-    ("platforms", Warn(NO_IMAGE)),
-    ("network", Warn(NO_IMAGE)),
-    ("shm_size", Warn(NO_IMAGE)),
-    ("ulimits", Warn(NO_IMAGE)),
-    ("isolation", Warn(NO_IMAGE)),
-    ("privileged", Warn(NO_IMAGE)),
+    ("pull", Warn(NOT_FETCHED)),
+    ("platforms", Warn(NOT_FETCHED)),
+    ("network", Warn(AS_INSTANCE)),
+    ("shm_size", Warn(AS_INSTANCE)),
+    ("ulimits", Warn(AS_INSTANCE)),
+    ("isolation", Warn(AS_INSTANCE)),
+    ("privileged", Warn(AS_INSTANCE)),
     ("provenance", Warn(NO_IMAGE)),
     ("sbom", Warn(NO_IMAGE)),
-    ("extra_hosts", Warn(NO_IMAGE)),
-    ("entitlements", Warn(NO_IMAGE)),
-    ("secrets", Warn(NO_IMAGE)),
-    ("ssh", Warn(NO_IMAGE)),
+    ("extra_hosts", Warn(AS_INSTANCE)),
+    ("entitlements", Warn(AS_INSTANCE)),
+    ("secrets", Support),
+    ("ssh", Warn("builds get no keys; fetch what needs one on the host")),
 ];
 
 const DEPLOY: Table = &[
@@ -401,6 +403,11 @@ const EXTENSION: Table = &[
 
 /// Keys that stand where no other of a table does.
 pub(crate) const ALONE: &[(&str, Treatment)] = &[
+    ("services.*.build.secrets.*.source", Support),
+    ("services.*.build.secrets.*.target", Support),
+    ("services.*.build.secrets.*.uid", Warn("the step says who owns it")),
+    ("services.*.build.secrets.*.gid", Warn("the step says who owns it")),
+    ("services.*.build.secrets.*.mode", Warn("the step says who may read it")),
     ("networks.*.external.name", Support),
     ("volumes.*.external.name", Support),
     (

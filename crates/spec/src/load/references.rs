@@ -98,9 +98,11 @@ pub(super) fn files(
     configs: &BTreeMap<String, FileDef>,
 ) {
     for service in services.values_mut() {
-        for (word, grants, defined) in
-            [("secret", &mut service.secrets, secrets), ("config", &mut service.configs, configs)]
-        {
+        let of_build =
+            service.build.iter_mut().map(|build| ("secret", &mut build.secrets, secrets));
+        let own =
+            [("secret", &mut service.secrets, secrets), ("config", &mut service.configs, configs)];
+        for (word, grants, defined) in own.into_iter().chain(of_build) {
             for grant in grants {
                 let name = grant.source.escape_debug().to_string();
                 if let Some(def) = defined.get(&grant.source) {

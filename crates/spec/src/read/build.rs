@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Reader;
+use super::files::Kind;
 use crate::keys::Scope;
 use crate::model::Build;
 use crate::report::At;
@@ -19,6 +20,7 @@ impl Reader<'_> {
         let mut dockerfile_inline = None;
         let mut target = None;
         let mut args = BTreeMap::new();
+        let (mut secrets, mut no_cache) = (Vec::new(), false);
         for entry in self.entries(Scope::Build, &what, &node) {
             let named = format!("`build.{}` of {owner}", entry.key);
             match entry.key.as_str() {
@@ -31,6 +33,8 @@ impl Reader<'_> {
                 "args" => {
                     args = self.filled(&entry.node, &named);
                 }
+                "secrets" => secrets = self.grants(&entry.node, Kind::Secret, &what),
+                "no_cache" => no_cache = self.boolean(&entry.node, &named).unwrap_or_default(),
                 _ => {}
             }
         }
@@ -65,6 +69,8 @@ impl Reader<'_> {
             dockerfile_inline,
             target,
             args,
+            secrets,
+            no_cache,
             place: self.report.place(at),
         })
     }
