@@ -27,7 +27,8 @@ async fn measure(rounds: usize) {
         let _ended = child.expect("/bin/true").wait();
     }
     show("plain spawn", plain);
-    let limits = Limits { memory_bytes: Some(256 << 20), cpus: Some(1.0), pids: Some(100) };
+    let (memory_bytes, cpus, pids) = (Some(256 << 20), Some(1.0), Some(100));
+    let limits = Limits { memory_bytes, cpus, pids, ..Limits::default() };
     let overlay = View::Overlay { layers: Vec::new() };
     let address = Some([127, 65, 99, 1].into());
     for (name, mode, view, address, limits) in [
@@ -50,7 +51,7 @@ async fn measure(rounds: usize) {
             spec.view = view.clone();
             spec.hostname = Some("a".to_owned());
             spec.address = address;
-            spec.limits = limits;
+            spec.limits = limits.clone();
             let id = spec.id.clone();
             let begun = clock.monotonic();
             if let Err(e) = agent.start(spec).await {

@@ -29,6 +29,8 @@ mod isolation;
 mod kept;
 mod listen;
 mod procfs;
+mod rights;
+mod seccomp;
 pub mod shim;
 mod spec;
 mod start;
@@ -45,7 +47,10 @@ pub use exit::Exit;
 pub use isolation::{Addressing, Isolation, Mode};
 pub use kept::kept;
 pub use shim::LogLimits;
-pub use spec::{Base, HealthSpec, HealthTest, Limits, Mount, MountSource, ProcessSpec, View};
+pub use spec::{
+    Base, HealthSpec, HealthTest, Kernel, Limits, Mount, MountSource, ProcessSpec, Resolver, Rights,
+    Seccomp, View,
+};
 pub use start::StartError;
 pub use step::{StepEnd, StepWatch};
 pub use wire::{Command, Ended, ExecOutput};

@@ -2,6 +2,7 @@
 //!
 //! Not here: defaults from Compose. Whoever fills this in has resolved every name and path.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +37,15 @@ pub struct ProcessSpec {
     pub limits: Limits,
     /// `user`, `uid`, `user:group` or `uid:gid`; `None` keeps the engine's.
     pub user: Option<String>,
+    /// What its processes may do.
+    #[serde(default)]
+    pub rights: Rights,
+    /// What of the kernel's settings is its own.
+    #[serde(default)]
+    pub kernel: Kernel,
+    /// How it looks up names that its hosts file lacks; `None` is as the machine does.
+    #[serde(default)]
+    pub resolver: Option<Resolver>,
     /// How to tell that it is healthy; `None` looks at `ports`.
     pub health: Option<HealthSpec>,
     /// Ports that it is expected to listen on. Without a health check the instance is healthy as
@@ -59,10 +69,71 @@ impl ProcessSpec {
             address: None,
             limits: Limits::default(),
             user: None,
+            rights: Rights::default(),
+            kernel: Kernel::default(),
+            resolver: None,
             health: None,
             ports: Vec::new(),
         }
     }
+}
+
+/// What the processes of an instance may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rights {
+    /// Groups beside the user's own, by name or number.
+    pub group_add: Vec<String>,
+    /// Capabilities beside the usual ones, such as `NET_ADMIN`; or `ALL`.
+    pub cap_add: BTreeSet<String>,
+    /// Usual capabilities that it does without; or `ALL`.
+    pub cap_drop: BTreeSet<String>,
+    /// Every capability and system call, and the machine's settings.
+    pub privileged: bool,
+    /// Whether programs may not gain rights by being run; `None` is that they may not.
+    pub no_new_privileges: Option<bool>,
+    /// Which system calls are let through.
+    pub seccomp: Seccomp,
+    /// Whether its files cannot be written to; mounts say for themselves.
+    pub read_only: bool,
+}
+
+/// Which system calls are let through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// Those that programs need, not those that manage a machine.
+    #[default]
+    Usual,
+    /// All.
+    Unconfined,
+    /// What this file, a profile of Docker's form, says.
+    Profile(PathBuf),
+}
+
+/// What of the kernel's settings is an instance's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kernel {
+    /// Parameters of its namespaces, such as `kernel.msgmax`.
+    pub sysctls: BTreeMap<String, String>,
+    /// Limits of each process, soft and hard, by names such as `nofile`; `None` is no limit.
+    pub ulimits: BTreeMap<String, (Option<u64>, Option<u64>)>,
+    /// Size of `/dev/shm`, in bytes.
+    pub shm_size_bytes: Option<u64>,
+    /// How willingly it is killed when memory runs out, -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// What is asked when a name is looked up. What is empty is as the machine has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resolver {
+    /// Servers.
+    pub servers: Vec<IpAddr>,
+    /// Domains that are tried behind a short name.
+    pub search: Vec<String>,
+    /// Options, such as `ndots:2`.
+    pub options: Vec<String>,
 }
 
 /// Which files an instance sees.
@@ -123,12 +194,22 @@ pub enum MountSource {
 }
 
 /// What an instance may use; `None` is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Memory, in bytes.
     pub memory_bytes: Option<u64>,
+    /// Memory and swap together, in bytes; `u64::MAX` is as much as there is. Without it a limit
+    /// of memory is one of both.
+    pub memory_and_swap_bytes: Option<u64>,
+    /// Memory that is taken from others first, in bytes.
+    pub memory_reserved_bytes: Option<u64>,
     /// Processors, such as 0.5.
     pub cpus: Option<f64>,
+    /// Its weight when processors are short; others have 1024.
+    pub cpu_shares: Option<u32>,
+    /// Processors that may run it, such as `0-3,7`.
+    pub cpuset: Option<String>,
     /// Processes and threads.
     pub pids: Option<u64>,
 }

@@ -145,6 +145,10 @@ pub(crate) fn try_start(
     let address = spec.address.filter(|_| setting.addressing == Addressing::Own);
     write_folder(spec, place.hosts, folder, &place.logs)
         .map_err(io(format!("writing {}", folder.display())))?;
+    let filters = crate::seccomp::of(&spec.rights).map_err(|cause| StartError::Setup {
+        id: id.clone(),
+        cause: format!("its seccomp profile: {cause}"),
+    })?;
     let cgroup = setting.cgroups.create(id, &spec.limits);
     if let Some(address) = address
         && let Some(path) = &cgroup.unified
@@ -165,6 +169,7 @@ pub(crate) fn try_start(
         cgroup: cgroup.unified,
         join: cgroup.join,
         oom: cgroup.oom,
+        filters,
     };
     let birth = be_born(shim::command(&setting.shim), folder, &shim_spec, &setting.kept)
         .map_err(io(format!("running {}, the shim", setting.shim.display())))?;
@@ -216,6 +221,7 @@ pub(crate) fn try_out(
         cgroup: cgroup.map(Path::to_owned),
         join: Vec::new(),
         oom: None,
+        filters: Vec::new(),
     };
     let birth = trash
         .take(&folder)

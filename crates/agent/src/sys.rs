@@ -182,6 +182,120 @@ pub(crate) fn bound_capabilities(kept: u64) {
     }
 }
 
+/// The capabilities that programs of this process could have (a bit per number).
+pub(crate) fn bounding_capabilities() -> u64 {
+    let has = |capability: u64| {
+        // SAFETY: plain integers.
+        unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) == 1 }
+    };
+    (0..64).filter(|capability| has(*capability)).fold(0, |sum, capability| sum | 1 << capability)
+}
+
+/// Keeps this process's capabilities when it becomes another user, until it runs a program.
+pub(crate) fn keep_capabilities() {
+    // SAFETY: plain integers.
+    unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) };
+}
+
+/// Leaves this process and the programs that it runs these capabilities alone (a bit per number).
+pub(crate) fn only_capabilities(kept: u64) -> io::Result<()> {
+    let [low, high] = [kept & 0xffff_ffff, kept >> 32];
+    let half = |bits: u64| u32::try_from(bits).unwrap_or(0);
+    // `cap_user_header_t` of version 3, then effective, permitted and inheritable for each half.
+    let header = [0x2008_0522u32, 0];
+    let data = [half(low), half(low), half(low), half(high), half(high), half(high)];
+    // SAFETY: both have the kernel's layout for this version.
+    if unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    for capability in (0..64u64).filter(|capability| kept & (1 << capability) != 0) {
+        // SAFETY: plain integers.
+        let raised = unsafe {
+            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+        };
+        if raised != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Lets the kernel ask this filter about every system call from now on.
+pub(crate) fn filter_calls(program: &[u64]) -> io::Result<()> {
+    #[repr(C)]
+    struct Filter {
+        length: libc::c_ushort,
+        code: *const u64,
+    }
+    let too_long = || io::Error::from(io::ErrorKind::InvalidInput);
+    let length = program.len().try_into().map_err(|_| too_long())?;
+    let filter = Filter { length, code: program.as_ptr() };
+    // SAFETY: `filter` has the layout of `sock_fprog`, an instruction that of `sock_filter`, and
+    // both outlive the call.
+    match unsafe {
+        libc::syscall(libc::SYS_seccomp, 1 /* SET_MODE_FILTER */, 0, &raw const filter)
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Keeps this process and its children from abstract sockets of processes outside; they belong to
+/// the network, which is the host's. False where the kernel cannot (before 6.12).
+pub(crate) fn scope_abstract_sockets() -> bool {
+    // `landlock_ruleset_attr`: no files, no ports, LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET.
+    let attributes: [u64; 3] = [0, 0, 1];
+    // SAFETY: the structure has the kernel's layout and its size is passed.
+    let rules = unsafe {
+        let size = size_of_val(&attributes);
+        libc::syscall(libc::SYS_landlock_create_ruleset, attributes.as_ptr(), size, 0)
+    };
+    let Ok(rules) = i32::try_from(rules) else { return false };
+    if rules < 0 {
+        return false;
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    let rules = unsafe { OwnedFd::from_raw_fd(rules) };
+    // SAFETY: plain integers.
+    unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) == 0 }
+}
+
+/// Keeps processes of the same user from this one's memory, descriptors and environment.
+pub(crate) fn refuse_tracing() {
+    // SAFETY: plain integers.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
+/// The most of `wanted` that a child of this process may have as a hard limit.
+pub(crate) fn hard_limit_max(resource: u32, wanted: u64) -> u64 {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `now` is a valid place for a limit.
+    let known = unsafe { libc::getrlimit(resource, &raw mut now) } == 0;
+    if !known || wanted <= now.rlim_max {
+        return wanted;
+    }
+    // Raising to what is wanted and putting back what was tells whether it may be raised.
+    let raised = libc::rlimit { rlim_cur: now.rlim_cur, rlim_max: wanted };
+    // SAFETY: both outlive the calls.
+    unsafe {
+        if libc::setrlimit(resource, &raw const raised) != 0 {
+            return now.rlim_max;
+        }
+        libc::setrlimit(resource, &raw const now);
+    }
+    wanted
+}
+
+/// Sets a limit of this process.
+pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
+    // SAFETY: `limit` outlives the call.
+    match unsafe { libc::setrlimit(resource, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Closes every descriptor from `first` up when this process executes another program.
 pub(crate) fn close_on_exec_from(first: RawFd) {
     // SAFETY: only sets flags on descriptors.

@@ -46,6 +46,8 @@ pub(crate) struct ShimSpec {
     pub(crate) join: Vec<PathBuf>,
     /// File with an `oom_kill` count.
     pub(crate) oom: Option<PathBuf>,
+    /// What the kernel is to ask about system calls of the program.
+    pub(crate) filters: Vec<crate::seccomp::Program>,
 }
 
 /// What a shim says once, when the program runs or could not.

@@ -85,7 +85,14 @@ fn prepare(
             .map_err(|e| super::failure(Step::Setup, "subreaper", e.into()))?;
     }
     view::enter(spec, warnings)?;
-    let surroundings = Surroundings::new(&spec.process, spec.mode, warnings)?;
+    let filters = spec.filters.clone();
+    let surroundings = Surroundings::new(&spec.process, spec.mode, filters, warnings)?;
+    if spec.mode != Mode::None && !spec.process.rights.privileged {
+        // What the program could do to this process it could do to the state folder.
+        sys::refuse_tracing();
+        // Not for one program but for all of an instance, which are then among themselves.
+        let _kernel_is_older = sys::scope_abstract_sockets();
+    }
     for warning in warnings.iter() {
         let cut = &warning.as_bytes()[..warning.len().min(2048)];
         let _gone = rustix::io::write(&midwife, cut);

@@ -12,6 +12,7 @@
 
 mod control;
 mod init;
+mod limits;
 mod output;
 mod program;
 mod user;

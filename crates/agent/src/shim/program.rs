@@ -8,29 +8,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode as Bits, OFlags};
 
+use super::limits;
 use super::user::{self, Ids};
 use super::{failed, failure};
 use crate::isolation::Mode;
+use crate::rights::{self, Capabilities};
+use crate::seccomp::Program;
 use crate::spec::ProcessSpec;
 use crate::sys::{self, Forked};
 use crate::wire::{Command, Failure, Step};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What root in an instance may do: Docker's default set without MKNOD and `NET_RAW`, since devices
-/// and the network are the host's.
-const KEPT_CAPABILITIES: u64 = 1 << 0 // CHOWN
-    | 1 << 1 // DAC_OVERRIDE
-    | 1 << 3 // FOWNER
-    | 1 << 4 // FSETID
-    | 1 << 5 // KILL
-    | 1 << 6 // SETGID
-    | 1 << 7 // SETUID
-    | 1 << 8 // SETPCAP
-    | 1 << 10 // NET_BIND_SERVICE
-    | 1 << 18 // SYS_CHROOT
-    | 1 << 29 // AUDIT_WRITE
-    | 1 << 31; // SETFCAP
 
 /// What all programs of one instance have in common.
 #[derive(Clone)]
@@ -40,6 +28,11 @@ pub(super) struct Surroundings {
     working_dir: PathBuf,
     ids: Option<Ids>,
     mode: Mode,
+    capabilities: Capabilities,
+    filters: Vec<Program>,
+    /// Programs may not gain rights by being run.
+    no_new_rights: bool,
+    limits: Vec<(u32, u64, u64)>,
 }
 
 /// What a program reads and writes.
@@ -64,6 +57,7 @@ impl Surroundings {
     pub(super) fn new(
         spec: &ProcessSpec,
         mode: Mode,
+        filters: Vec<Program>,
         warnings: &mut Vec<String>,
     ) -> Result<Surroundings, Failure> {
         let env: Result<_, _> =
@@ -71,24 +65,54 @@ impl Surroundings {
         let env = env.map_err(|_| bad("an environment variable holds a NUL byte"))?;
         let path = spec.env.iter().rev().find(|(name, _)| name == "PATH");
         let path = path.map_or(DEFAULT_PATH, |(_, value)| value).to_owned();
-        let ids = match &spec.user {
-            None => None,
-            Some(text) => {
-                let ids = user::look_up(text).map_err(|what| Failure {
-                    step: Step::User,
-                    what,
-                    errno: 0,
-                })?;
-                let own = rustix::process::geteuid().as_raw();
-                let may_change = user::may_become(&ids);
-                if !may_change && own != ids.uid {
-                    let why = if own == 0 { "this root may not" } else { "not root" };
-                    warnings.push(format!("runs as uid {own}, not as `{text}`: {why}"));
+        let own = rustix::process::geteuid().as_raw().to_string();
+        // Further groups need a user to be in them.
+        let user = spec.user.as_ref().or((!spec.rights.group_add.is_empty()).then_some(&own));
+        let ids =
+            match user {
+                None => None,
+                Some(text) => {
+                    let ids = user::look_up(text, &spec.rights.group_add)
+                        .map_err(|what| Failure { step: Step::User, what, errno: 0 })?;
+                    let own = rustix::process::geteuid().as_raw();
+                    let may_change = user::may_become(&ids);
+                    if !may_change && own != ids.uid {
+                        let why = if own == 0 { "this root may not" } else { "not root" };
+                        warnings.push(format!("runs as uid {own}, not as `{text}`: {why}"));
+                    }
+                    may_change.then_some(ids)
                 }
-                may_change.then_some(ids)
+            };
+        let rights = &spec.rights;
+        let (capabilities, has) = (rights::of(rights), sys::bounding_capabilities());
+        let asked = rights.cap_add.iter().fold(0, |sum, name| sum | rights::named(name)) & !has;
+        if asked != 0 && !rights.cap_add.contains("ALL") {
+            let names = rights::names_of(asked);
+            warnings.push(format!("it does without {names}: the engine has not got that either"));
+        }
+        if rights.privileged {
+            warnings.push("privileged: it may do what the engine may, to this machine too".into());
+        }
+        let may_manage = mode != Mode::None || rustix::process::geteuid().is_root();
+        let no_new_rights = match rights.no_new_privileges {
+            Some(false) if !may_manage && !filters.is_empty() => {
+                warnings.push("its programs gain no rights by being run: not root".to_owned());
+                true
             }
+            asked => asked.unwrap_or(!rights.privileged),
         };
-        Ok(Surroundings { env, path, working_dir: spec.working_dir.clone(), ids, mode })
+        let limits = limits::of(&spec.kernel.ulimits, warnings);
+        Ok(Surroundings {
+            env,
+            path,
+            working_dir: spec.working_dir.clone(),
+            ids,
+            mode,
+            capabilities,
+            filters,
+            no_new_rights,
+            limits,
+        })
     }
 
     /// Starts `argv`. `ready` runs in the child as the last thing before the program; an error
@@ -133,9 +157,9 @@ impl Surroundings {
         }
         if let Some(user) = &command.user {
             let refused = |what| Failure { step: Step::User, what, errno: 0 };
-            let ids = user::look_up(user).map_err(refused)?;
+            let ids = user::look_up(user, &[]).map_err(refused)?;
             let own = rustix::process::geteuid();
-            let may_change = own.is_root() && self.mode != Mode::User;
+            let may_change = user::may_become(&ids);
             if !may_change && own.as_raw() != ids.uid {
                 return Err(refused(format!("`{user}`: only root's engine changes the user")));
             }
@@ -205,18 +229,39 @@ impl Surroundings {
                 rustix::process::ioctl_tiocsctty(stdin).map_err(setup)?;
             }
             sys::close_on_exec_from(3);
-            if self.mode == Mode::Full {
-                sys::bound_capabilities(KEPT_CAPABILITIES);
+            for (resource, soft, hard) in &self.limits {
+                let named = format!("limit {resource} of a process");
+                sys::limit(*resource, *soft, *hard).map_err(failed(Step::Setup, &named))?;
             }
+            let filters = || {
+                let each = self.filters.iter().try_for_each(|filter| sys::filter_calls(filter));
+                each.map_err(failed(Step::Setup, "its seccomp filter"))
+            };
+            if !self.no_new_rights {
+                // Whoever may gain rights later must have them to be filtered.
+                filters()?;
+            }
+            sys::bound_capabilities(self.capabilities);
             if let Some(ids) = &self.ids {
+                sys::keep_capabilities();
                 sys::become_user(ids.uid, ids.gid, &ids.groups)
                     .map_err(failed(Step::User, &format!("uid {} gid {}", ids.uid, ids.gid)))?;
+                if ids.uid != 0 {
+                    // In a network of its own it could listen on any port.
+                    let kept = self.capabilities & rights::NET_BIND_SERVICE;
+                    let kept = kept & sys::bounding_capabilities();
+                    sys::only_capabilities(kept)
+                        .map_err(failed(Step::User, "keeping NET_BIND_SERVICE"))?;
+                }
             }
             // After the user, who may see less than root does.
             rustix::process::chdir(&self.working_dir).map_err(|e| {
                 failure(Step::WorkingDir, &self.working_dir.display().to_string(), e.into())
             })?;
-            rustix::thread::set_no_new_privs(true).map_err(setup)?;
+            if self.no_new_rights {
+                rustix::thread::set_no_new_privs(true).map_err(setup)?;
+                filters()?;
+            }
             if self.mode == Mode::None {
                 // Changing the user clears it, so it comes last.
                 let kill = Some(rustix::process::Signal::KILL);

@@ -15,13 +15,22 @@ pub(super) struct Ids {
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Looks up `user`, `uid`, `user:group` or `uid:gid` in `/etc/passwd` and `/etc/group`.
-pub(super) fn look_up(text: &str) -> Result<Ids, String> {
+/// `more` are groups beside those that the user is in.
+pub(super) fn look_up(text: &str, more: &[String]) -> Result<Ids, String> {
     let read = |path: &str| -> Vec<String> {
         let file = fs::File::open(path).map(|file| io::Read::take(file, FILE_BYTES_MAX));
         let lines = file.map(|file| io::BufReader::new(file).lines().map_while(Result::ok));
         lines.map(Iterator::collect).unwrap_or_default()
     };
-    find(text, &read("/etc/passwd"), &read("/etc/group"))
+    let group = read("/etc/group");
+    let mut ids = find(text, &read("/etc/passwd"), &group)?;
+    for name in more {
+        let ids_of = find(&format!("0:{name}"), &[], &group)?;
+        ids.groups.extend(ids_of.groups);
+    }
+    ids.groups.sort_unstable();
+    ids.groups.dedup();
+    Ok(ids)
 }
 
 /// Whether this process may become them: root may, except those that its user namespace lacks.

@@ -120,7 +120,7 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
         rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(view("leaving the old root"))?;
         rustix::process::chdir("/").map_err(view("the new root"))?;
     }
-    if spec.mode == Mode::Full {
+    if spec.mode != Mode::None && !spec.process.rights.privileged {
         root::guard_proc();
     }
     Ok(())

@@ -161,9 +161,10 @@ fn cgroups(house: &House) -> Vec<PathBuf> {
 
 fn no_cgroup_stays_behind(mode: Mode) {
     with_house(mode, async |mut house| {
-        let limits = Limits { memory_bytes: Some(400 << 20), cpus: Some(1.0), pids: Some(40) };
+        let (memory_bytes, cpus, pids) = (Some(400 << 20), Some(1.0), Some(40));
+        let limits = Limits { memory_bytes, cpus, pids, ..Limits::default() };
         let limited = |mut spec: agent::ProcessSpec| {
-            spec.limits = limits;
+            spec.limits = limits.clone();
             spec
         };
         // It is not found, cannot be executed, and cannot be set up; several times, since what is

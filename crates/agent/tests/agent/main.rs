@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
 mod address;
+mod confine;
 mod engine;
 mod harness;
 mod life;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     tests.extend(engine::tests());
     tests.extend(view::tests());
     tests.extend(limits::tests());
+    tests.extend(confine::tests());
     tests.extend(address::tests());
     harness::run(tests)
 }

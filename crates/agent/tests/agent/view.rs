@@ -290,7 +290,7 @@ fn other_users(mode: Mode) {
             let mut spec = sh("a.1", "echo $(id -u) $(id -g); grep CapEff /proc/self/status");
             spec.user = Some(user.to_owned());
             let exit = house.run(spec).await;
-            assert_eq!(exit.last_lines, [said, "CapEff:\t0000000000000000"], "{user}");
+            assert_eq!(exit.last_lines, [said, "CapEff:\t0000000000000400"], "{user}");
         }
         let mut spec = sh("a.1", "true");
         spec.user = Some("no-such-user".to_owned());

@@ -116,7 +116,8 @@ fn one(layers: &[PathBuf], below: &Path, at: &Upper, root: &Path) -> Result<()> 
         return Err(Errno::NAMETOOLONG);
     }
     let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-    let flags = MountFlags::empty();
+    // Whoever may make devices may not use those that lie among files.
+    let flags = MountFlags::NODEV;
     if let Some(folder) = together {
         rustix::process::chdir(folder)?;
     }

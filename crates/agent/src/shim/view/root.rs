@@ -275,13 +275,32 @@ pub(crate) fn v1_hierarchies(own: &str) -> Vec<&str> {
     names.filter(|names| names.split(',').any(|name| wanted.contains(&name))).collect()
 }
 
-/// Keeps root in an instance from the machine's settings. What is missing needs no guard.
+/// Keeps root in an instance from the machine's settings and secrets. What is missing needs no
+/// guard.
 pub(super) fn guard_proc() {
     for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
         let _missing = freeze(path);
     }
-    for path in ["/proc/kcore", "/proc/keys", "/proc/timer_list"] {
+    for path in [
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+    ] {
         let _missing = rustix::mount::mount_bind("/dev/null", path);
+    }
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    for path in [
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/scsi",
+        "/sys/devices/virtual/powercap",
+        "/sys/firmware",
+    ] {
+        let _missing = rustix::mount::mount("tmpfs", path, "tmpfs", flags, Some(c"size=4k"));
     }
 }
 
