@@ -16,7 +16,10 @@ use base::InstanceId;
 use crate::spec::Limits;
 
 /// What limits need.
-const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+const CONTROLLERS: [&str; 4] = ["memory", "cpu", "pids", CPUSET];
+
+/// Which processors; wanted so rarely that nobody is told of its absence before.
+const CPUSET: &str = "cpuset";
 
 /// Period of processor limits, in microseconds.
 const CPU_PERIOD_MICROS: u64 = 100_000;
@@ -95,7 +98,9 @@ impl Cgroups {
                 }
                 None => "no such controller here".to_owned(),
             };
-            missing.push(format!("{controller} limits: {why}"));
+            if controller != CPUSET {
+                missing.push(format!("{controller} limits: {why}"));
+            }
         }
         (found, missing)
     }
@@ -147,7 +152,7 @@ impl Cgroups {
         self.remove(&name);
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // The last instance before this one has taken them with it.
-        for parent in self.unified.iter().chain(self.v1.values()) {
+        if let Some(parent) = &self.unified {
             let _said_below = make(parent);
         }
         if let Some(parent) = &self.unified
@@ -162,14 +167,7 @@ impl Cgroups {
                 Err(e) => made.warnings.push(format!("no cgroup: {}: {e}", path.display())),
             }
         }
-        if let Some(bytes) = limits.memory_bytes {
-            let v2 = [("memory.max", bytes.to_string()), ("memory.swap.max", "0".to_owned())];
-            let v1 = [
-                ("memory.limit_in_bytes", bytes.to_string()),
-                ("memory.memsw.limit_in_bytes", bytes.to_string()),
-            ];
-            self.limit("memory", &name, &v2, &v1, &mut made);
-        }
+        self.limit_memory(limits, &name, &mut made);
         if let Some(cpus) = limits.cpus {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -186,6 +184,17 @@ impl Cgroups {
             ];
             self.limit("cpu", &name, &v2, &v1, &mut made);
         }
+        if let Some(shares) = limits.cpu_shares {
+            // Between the least and the most of each, as everybody converts them.
+            let shares = u64::from(shares.clamp(2, 262_144));
+            let weight = 1 + (shares - 2) * 9999 / 262_142;
+            let v2 = [("cpu.weight", weight.to_string())];
+            self.limit("cpu", &name, &v2, &[("cpu.shares", shares.to_string())], &mut made);
+        }
+        if let Some(cpuset) = &limits.cpuset {
+            let file = [("cpuset.cpus", cpuset.clone())];
+            self.limit(CPUSET, &name, &file, &file, &mut made);
+        }
         if let Some(pids) = limits.pids {
             // The shim counts too.
             let max = pids.saturating_add(1).to_string();
@@ -193,6 +202,24 @@ impl Cgroups {
             self.limit("pids", &name, &file, &file, &mut made);
         }
         made
+    }
+
+    fn limit_memory(&self, limits: &Limits, name: &str, made: &mut InstanceCgroup) {
+        let both = limits.memory_and_swap_bytes;
+        if let Some(bytes) = limits.memory_bytes {
+            let swap = both.map_or(0, |both| both.saturating_sub(bytes));
+            let v2 = [("memory.max", bytes.to_string()), ("memory.swap.max", most(swap, "max"))];
+            let v1 = [
+                ("memory.limit_in_bytes", bytes.to_string()),
+                ("memory.memsw.limit_in_bytes", most(both.unwrap_or(bytes).max(bytes), "-1")),
+            ];
+            self.limit("memory", name, &v2, &v1, made);
+        }
+        if let Some(bytes) = limits.memory_reserved_bytes {
+            let bytes = bytes.to_string();
+            let v1 = [("memory.soft_limit_in_bytes", bytes.clone())];
+            self.limit("memory", name, &[("memory.low", bytes)], &v1, made);
+        }
     }
 
     /// Sets one controller's files, the first of which must succeed.
@@ -213,11 +240,17 @@ impl Cgroups {
             }
             (_, Some(parent)) => {
                 let folder = parent.join(name);
-                if let Err(e) = make(&folder) {
+                if let Err(e) = make(parent).and_then(|()| make(&folder)) {
                     made.warnings.push(format!("{controller} limit not set: {e}"));
                     return;
                 }
-                made.join.push(folder.join("cgroup.procs"));
+                if controller == CPUSET {
+                    let _said_below = inherit_cpuset(parent).and_then(|()| inherit_cpuset(&folder));
+                }
+                let join = folder.join("cgroup.procs");
+                if !made.join.contains(&join) {
+                    made.join.push(join);
+                }
                 if controller == "memory" {
                     made.oom = Some(folder.join("memory.oom_control"));
                 }
@@ -305,6 +338,24 @@ impl Cgroups {
             .and_then(|folder| read(folder, "memory.current", "inactive_file "))
             .or_else(|| read(v1?, "memory.usage_in_bytes", "total_inactive_file "))
     }
+}
+
+/// A number of bytes, or the kernel's word for no limit.
+fn most(bytes: u64, unlimited: &str) -> String {
+    // What is left of everything when a part is taken is still everything.
+    if bytes > u64::MAX / 2 { unlimited.to_owned() } else { bytes.to_string() }
+}
+
+/// Gives a cpuset of v1 what the one above has: no process may join an empty one.
+fn inherit_cpuset(folder: &Path) -> io::Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = folder.join(file);
+        if fs::read_to_string(&own)?.trim().is_empty() {
+            let above = folder.parent().unwrap_or(folder).join(file);
+            fs::write(own, fs::read_to_string(above)?.trim())?;
+        }
+    }
+    Ok(())
 }
 
 fn make(path: &Path) -> io::Result<()> {

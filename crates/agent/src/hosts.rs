@@ -5,6 +5,8 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use crate::spec::Resolver;
+
 /// Names that every instance resolves, then its own, then `entries`.
 pub(crate) fn text(
     hostname: Option<&str>,
@@ -27,6 +29,36 @@ pub(crate) fn text(
     text
 }
 
+/// The text of an instance's `/etc/resolv.conf`: what it asks for, and else the machine's.
+pub(crate) fn resolver(asked: &Resolver, machine: &str) -> String {
+    let of_machine = |keys: &[&str]| {
+        let lines = machine.lines().map(str::trim);
+        let wanted = lines.filter(|line| {
+            line.split_ascii_whitespace().next().is_some_and(|key| keys.contains(&key))
+        });
+        wanted.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let line = |key: &str, words: &[String]| {
+        let fit: Vec<_> = words.iter().map(String::as_str).filter(|word| is_fit(word)).collect();
+        format!("{key} {}\n", fit.join(" "))
+    };
+    let mut text = match asked.servers.is_empty() {
+        true => of_machine(&["nameserver"]),
+        false => asked.servers.iter().map(|server| format!("nameserver {server}\n")).collect(),
+    };
+    text.push_str(&match asked.search.as_slice() {
+        [] => of_machine(&["search", "domain"]),
+        // A dot alone is how Compose says none.
+        [none] if none == "." => String::new(),
+        search => line("search", search),
+    });
+    text.push_str(&match asked.options.as_slice() {
+        [] => of_machine(&["options"]),
+        options => line("options", options),
+    });
+    text
+}
+
 fn is_fit(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
@@ -42,6 +74,18 @@ pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_asked_for_is_the_machines() {
+        let machine = "# a\nnameserver 10.0.0.1\nsearch lan\noptions ndots:1\n";
+        let mut asked = Resolver::default();
+        let same = "nameserver 10.0.0.1\nsearch lan\noptions ndots:1\n";
+        assert_eq!(resolver(&asked, machine), same);
+        asked.servers = vec![[9, 9, 9, 9].into()];
+        asked.search = vec![".".to_owned()];
+        asked.options = vec!["ndots:5".to_owned(), "bad one".to_owned()];
+        assert_eq!(resolver(&asked, machine), "nameserver 9.9.9.9\noptions ndots:5\n");
+    }
 
     #[test]
     fn names_that_would_break_the_file_are_left_out() {

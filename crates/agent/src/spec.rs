@@ -190,6 +190,12 @@ pub enum MountSource {
         size_bytes: Option<u64>,
         /// Permission bits; `None` is 1777.
         mode: Option<u32>,
+        /// User and group that own it; `None` is root.
+        #[serde(default)]
+        owner: (Option<u32>, Option<u32>),
+        /// Whether programs in it are not run.
+        #[serde(default)]
+        no_exec: bool,
     },
 }
 

@@ -194,6 +194,10 @@ fn write_folder(spec: &ProcessSpec, hosts: &str, folder: &Path, logs: &Path) -> 
     fs::write(folder.join("hosts"), hosts)?;
     let hostname = spec.hostname.as_deref().unwrap_or_default();
     fs::write(folder.join("hostname"), format!("{hostname}\n"))?;
+    if let Some(resolver) = &spec.resolver {
+        let machine = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        fs::write(folder.join("resolv.conf"), crate::hosts::resolver(resolver, &machine))?;
+    }
     fs::write(folder.join("spec.json"), serde_json::to_vec(spec)?)
 }
 

@@ -350,8 +350,13 @@ pub(crate) fn unshare(flags: i32) -> rustix::io::Result<()> {
     }
 }
 
-/// Refuses writing to this mount and those below it.
-pub(crate) fn mount_read_only(place: BorrowedFd<'_>) -> rustix::io::Result<()> {
+/// Refuses writing to this mount, and when `below` to those below it.
+pub(crate) fn mount_read_only(place: BorrowedFd<'_>, below: bool) -> rustix::io::Result<()> {
+    let below = if below {
+        0x8000 /* AT_RECURSIVE */
+    } else {
+        0
+    };
     let attributes: [u64; 4] = [1 /* MOUNT_ATTR_RDONLY */, 0, 0, 0];
     // SAFETY: the path is an empty C string and `attributes` has the layout of `mount_attr`,
     // whose size is passed.
@@ -360,7 +365,7 @@ pub(crate) fn mount_read_only(place: BorrowedFd<'_>) -> rustix::io::Result<()> {
             libc::SYS_mount_setattr,
             place.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH | 0x8000, /* AT_RECURSIVE */
+            libc::AT_EMPTY_PATH | below,
             attributes.as_ptr(),
             size_of_val(&attributes),
         )

@@ -1,4 +1,4 @@
-//! Limits of each process, by the names that Compose has for them.
+//! Limits of each process, by the names that Compose has for them, and who is killed first.
 
 use std::collections::BTreeMap;
 
@@ -57,4 +57,15 @@ pub(super) fn of(
         limits.push((number, soft.min(most), hard.min(most)));
     }
     limits
+}
+
+/// How willingly this process and its children are killed for want of memory: of these the
+/// largest, which is never a shim. Only who may can be spared more than the engine is.
+pub(super) fn prefer(score: Option<i32>, warnings: &mut Vec<String>) {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let Some(wanted) = score.map(|score| score.clamp(-1000, 1000)) else { return };
+    if let Err(e) = std::fs::write(FILE, wanted.to_string()) {
+        let now = std::fs::read_to_string(FILE).unwrap_or_default();
+        warnings.push(format!("oom_score_adj is {} instead of {wanted}: {e}", now.trim()));
+    }
 }

@@ -102,6 +102,7 @@ impl Surroundings {
             asked => asked.unwrap_or(!rights.privileged),
         };
         let limits = limits::of(&spec.kernel.ulimits, warnings);
+        limits::prefer(spec.kernel.oom_score_adj, warnings);
         Ok(Surroundings {
             env,
             path,

@@ -5,6 +5,7 @@
 //! engine's own mounts and before the spec's, which may show parts of it.
 
 mod cover;
+mod kernel;
 mod overlay;
 mod place;
 pub(crate) mod root;
@@ -71,17 +72,8 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
             bind(resolver.as_fd(), root, Path::new("/etc/resolv.conf"), true)?;
         }
     }
-    bind(hosts.as_fd(), root, Path::new("/etc/hosts"), private).or_else(|e| {
-        warnings.push(format!("names of services do not resolve: /etc/hosts: {e}"));
-        Ok::<(), Failure>(())
-    })?;
-    if spec.process.hostname.is_some() {
-        if private {
-            bind(hostname.as_fd(), root, Path::new("/etc/hostname"), true)?;
-        }
-        let name = spec.process.hostname.as_deref().unwrap_or_default();
-        rustix::system::sethostname(name.as_bytes()).map_err(view("setting the host name"))?;
-    }
+    own_names(spec, root, private, (&hosts, &hostname), warnings)?;
+    let mut own_folders = vec![PathBuf::from("/tmp"), PathBuf::from("/run")];
     if private {
         if !matches!(spec.process.view, View::Image { base: Base::Empty, .. }) {
             root::disks(&spec.state, root, is_image, warnings);
@@ -93,7 +85,15 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
         root::devices(root, !is_image, warnings)?;
         if let Some((path, folder)) = project {
             bind(folder.as_fd(), root, &path, true)?;
+            own_folders.push(path);
         }
+    }
+    kernel::shared_memory(&spec.process.kernel, root, private)?;
+    if spec.process.resolver.is_some()
+        && let Err(e) = open_path(&spec.folder.join("resolv.conf"))
+            .and_then(|file| bind(file.as_fd(), root, Path::new("/etc/resolv.conf"), private))
+    {
+        warnings.push(format!("names are looked up as the machine does: {e}"));
     }
     if let Err(e) = root::fresh_proc(root) {
         warnings.push(format!("processes of the host are visible in /proc: {e}"));
@@ -105,13 +105,26 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
         // Runtimes that size themselves by their limits will not find them.
         warnings.push(format!("its limits are not visible in /sys/fs/cgroup: {e}"));
     }
+    kernel::set_parameters(&spec.process.kernel, root, warnings);
     hide(&spec.state, root)?;
+    if spec.process.rights.read_only {
+        let below = match (private, &new_root) {
+            (true, _) => own_folders,
+            (false, Some(_)) => kernel::folders_of(root),
+            (false, None) => vec![PathBuf::from("/")],
+        };
+        kernel::freeze_files(root, private, &below, warnings);
+    }
     for (mount, source) in spec.process.mounts.iter().zip(&sources) {
         put(mount, source.as_ref(), root)?;
     }
     if private {
         let _there = provide(root, &spec.process.working_dir, true)
             .map_err(|e| failure(Step::WorkingDir, &text(&spec.process.working_dir), e.into()))?;
+    }
+    if spec.process.rights.read_only && new_root.is_some() {
+        // Last, since places for mounts had to be made.
+        crate::sys::mount_read_only(root, false).map_err(view("making / read-only"))?;
     }
     if new_root.is_some() {
         rustix::process::fchdir(open_in(root, Path::new("/")).map_err(view("the new root"))?)
@@ -122,6 +135,29 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     }
     if spec.mode != Mode::None && !spec.process.rights.privileged {
         root::guard_proc();
+    }
+    Ok(())
+}
+
+/// Its hosts file and its host name.
+fn own_names(
+    spec: &ShimSpec,
+    root: BorrowedFd<'_>,
+    private: bool,
+    (hosts, hostname): (&OwnedFd, &OwnedFd),
+    warnings: &mut Vec<String>,
+) -> Result<(), Failure> {
+    bind(hosts.as_fd(), root, Path::new("/etc/hosts"), private).or_else(|e| {
+        warnings.push(format!("names of services do not resolve: /etc/hosts: {e}"));
+        Ok::<(), Failure>(())
+    })?;
+    if spec.process.hostname.is_some() {
+        if private {
+            bind(hostname.as_fd(), root, Path::new("/etc/hostname"), true)?;
+        }
+        let name = spec.process.hostname.as_deref().unwrap_or_default();
+        rustix::system::sethostname(name.as_bytes())
+            .map_err(|e| failure(Step::View, "setting the host name", e.into()))?;
     }
     Ok(())
 }
@@ -180,12 +216,18 @@ fn put(mount: &Mount, source: Option<&OwnedFd>, root: BorrowedFd<'_>) -> Result<
     };
     let target = cover::provide_anyway(root, &mount.target, is_folder).map_err(why)?;
     match (&mount.source, source) {
-        (MountSource::Tmpfs { size_bytes, mode }, _) => {
+        (MountSource::Tmpfs { size_bytes, mode, owner, no_exec }, _) => {
             let mut options = format!("mode={:o}", mode.unwrap_or(0o1777));
-            if let Some(size) = size_bytes {
-                options.push_str(&format!(",size={size}"));
+            let more = [
+                ("size", *size_bytes),
+                ("uid", owner.0.map(u64::from)),
+                ("gid", owner.1.map(u64::from)),
+            ];
+            for (name, value) in more {
+                options.extend(value.map(|value| format!(",{name}={value}")));
             }
-            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            let no_exec = if *no_exec { MountFlags::NOEXEC } else { MountFlags::empty() };
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | no_exec;
             let read_only = if mount.read_only { MountFlags::RDONLY } else { MountFlags::empty() };
             place::mount_on(target.as_fd(), "tmpfs", flags | read_only, &options).map_err(why)
         }

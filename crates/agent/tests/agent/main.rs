@@ -5,6 +5,7 @@
 mod address;
 mod confine;
 mod engine;
+mod fields;
 mod harness;
 mod life;
 mod limits;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     tests.extend(view::tests());
     tests.extend(limits::tests());
     tests.extend(confine::tests());
+    tests.extend(fields::tests());
     tests.extend(address::tests());
     harness::run(tests)
 }

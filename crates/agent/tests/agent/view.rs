@@ -123,7 +123,12 @@ fn mounts(mode: Mode) {
                 mount("two", &old.display().to_string(), false),
                 mount("three", "/ro-place", true),
                 Mount {
-                    source: MountSource::Tmpfs { size_bytes: Some(1 << 20), mode: None },
+                    source: MountSource::Tmpfs {
+                        size_bytes: Some(1 << 20),
+                        mode: None,
+                        owner: (None, None),
+                        no_exec: false,
+                    },
                     target: "/memory".into(),
                     read_only: false,
                 },

@@ -436,6 +436,10 @@ impl Carrier {
             Done::Started { id, attempt, result } => {
                 self.launching.remove(&id);
                 self.youngest_tick = self.ticks;
+                // What of it could not be done as asked.
+                for warning in self.agent.status(&id).into_iter().flat_map(|s| s.warnings) {
+                    eprintln!("{id}: {warning}");
+                }
                 if let Err(error) = result {
                     let failed = failed_start(attempt, self.shared.clock.now(), error);
                     self.failed_starts.insert(id, failed);

@@ -77,15 +77,63 @@ pub(super) fn process(
         hosts: hosts_of(state, &record.id),
         hostname: Some(hostname),
         address: own_address.then_some(record.address),
-        limits: agent::Limits {
-            memory_bytes: definition.limits.memory_bytes,
-            cpus: definition.limits.cpus,
-            pids: definition.limits.pids,
-        },
+        limits: limits(&definition.limits),
         user: prepared.user,
+        rights: rights(&definition.rights),
+        kernel: kernel(&definition.kernel),
+        resolver: resolver(&definition.networking.dns),
         health: prepared.health.map(health),
         ports,
     }
+}
+
+fn limits(asked: &model::Limits) -> agent::Limits {
+    agent::Limits {
+        memory_bytes: asked.memory_bytes,
+        memory_and_swap_bytes: asked.memory_and_swap.map(|both| match both {
+            model::Swap::Unlimited => u64::MAX,
+            model::Swap::Bytes(bytes) => bytes,
+        }),
+        memory_reserved_bytes: asked.memory_reserved_bytes,
+        cpus: asked.cpus,
+        cpu_shares: asked.cpu_shares,
+        cpuset: asked.cpuset.clone(),
+        pids: asked.pids,
+    }
+}
+
+fn rights(asked: &model::Rights) -> agent::Rights {
+    agent::Rights {
+        group_add: asked.group_add.clone(),
+        cap_add: asked.cap_add.clone(),
+        cap_drop: asked.cap_drop.clone(),
+        privileged: asked.privileged,
+        no_new_privileges: asked.no_new_privileges,
+        seccomp: match &asked.seccomp {
+            None => agent::Seccomp::Usual,
+            Some(model::Seccomp::Unconfined) => agent::Seccomp::Unconfined,
+            Some(model::Seccomp::Profile(path)) => agent::Seccomp::Profile(path.clone()),
+        },
+        read_only: asked.read_only,
+    }
+}
+
+fn kernel(asked: &model::Kernel) -> agent::Kernel {
+    let ulimits = asked.ulimits.iter();
+    agent::Kernel {
+        sysctls: asked.sysctls.clone(),
+        ulimits: ulimits.map(|(name, limit)| (name.clone(), (limit.soft, limit.hard))).collect(),
+        shm_size_bytes: asked.shm_size_bytes,
+        oom_score_adj: asked.oom_score_adj,
+    }
+}
+
+fn resolver(asked: &model::Dns) -> Option<agent::Resolver> {
+    (*asked != model::Dns::default()).then(|| agent::Resolver {
+        servers: asked.servers.clone(),
+        search: asked.search.clone(),
+        options: asked.options.clone(),
+    })
 }
 
 fn health(check: model::Healthcheck) -> HealthSpec {
@@ -156,9 +204,12 @@ fn mounts(definition: &Service, id: &InstanceId, state_dir: &Path) -> Vec<agent:
         MountKind::Bind { source, .. } => MountSource::Path(source.clone()),
         MountKind::Named { name } => MountSource::Path(volume(state_dir, name)),
         MountKind::Anonymous => MountSource::Path(anonymous(state_dir, id, target)),
-        MountKind::Tmpfs { size_bytes, mode, .. } => {
-            MountSource::Tmpfs { size_bytes: *size_bytes, mode: *mode }
-        }
+        MountKind::Tmpfs { size_bytes, mode, owner, without } => MountSource::Tmpfs {
+            size_bytes: *size_bytes,
+            mode: *mode,
+            owner: (owner.uid, owner.gid),
+            no_exec: without.exec,
+        },
     };
     let each = definition.volumes.iter();
     let own = each.map(|mount| agent::Mount {

@@ -83,7 +83,7 @@ pub(super) fn mount_on(
 
 /// Refuses writing to the mount at `place`, and to those below it.
 pub(super) fn make_read_only(place: BorrowedFd<'_>) -> Result<()> {
-    crate::sys::mount_read_only(place)
+    crate::sys::mount_read_only(place, true)
 }
 
 /// Covers a file or folder of a read-only kind with itself, read-only.
