@@ -48,8 +48,8 @@ pub use isolation::{Addressing, Isolation, Mode};
 pub use kept::kept;
 pub use shim::LogLimits;
 pub use spec::{
-    Base, HealthSpec, HealthTest, Kernel, Limits, Mount, MountSource, ProcessSpec, Resolver, Rights,
-    Seccomp, View,
+    Base, HealthSpec, HealthTest, Kernel, Limits, Mount, MountSource, ProcessSpec, Resolver,
+    Rights, Seccomp, View,
 };
 pub use start::StartError;
 pub use step::{StepEnd, StepWatch};

@@ -46,8 +46,12 @@ impl Work<'_> {
                     mounts.push(mounted(MountSource::Path(from), &mount.target, mount.read_only));
                 }
                 RunMountKind::Tmpfs => {
-                    let memory =
-                        MountSource::Tmpfs { size_bytes: mount.size_bytes, mode: mount.mode };
+                    let memory = MountSource::Tmpfs {
+                        size_bytes: mount.size_bytes,
+                        mode: mount.mode,
+                        owner: (None, None),
+                        no_exec: false,
+                    };
                     mounts.push(mounted(memory, &mount.target, false));
                 }
                 RunMountKind::Secret => {

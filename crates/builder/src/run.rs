@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use agent::{Agent, Limits, Mount, ProcessSpec, StartError, StepEnd, StepWatch};
+use agent::{Agent, Mount, ProcessSpec, StartError, StepEnd, StepWatch};
 use base::{InstanceId, ServiceName};
 use spec::dockerfile::Run;
 
@@ -61,22 +61,15 @@ pub(crate) fn run(run: &Run, site: Site<'_>, watch: &mut dyn Watch) -> Result<St
     env.extend(site.secrets);
     env.entry("HOME".to_owned()).or_insert(site.home);
     env.entry("PATH".to_owned()).or_insert_with(|| spec::dockerfile::DEFAULT_PATH.to_owned());
-    let spec = ProcessSpec {
-        id: InstanceId::new(site.service, SLOT),
-        attempt: 0,
-        argv: run.argv.clone(),
-        env: env.into_iter().collect(),
-        working_dir: run.workdir.clone(),
-        view: agent::View::Image { layers: site.layers, base: site.base },
-        mounts: site.mounts,
-        hostname: Some("build".to_owned()),
-        hosts: hosts(),
-        address: None,
-        limits: Limits::default(),
-        user: run.user.clone(),
-        health: None,
-        ports: Vec::new(),
-    };
+    let id = InstanceId::new(site.service, SLOT);
+    let mut spec = ProcessSpec::new(id, run.argv.clone());
+    spec.env = env.into_iter().collect();
+    spec.working_dir.clone_from(&run.workdir);
+    spec.view = agent::View::Image { layers: site.layers, base: site.base };
+    spec.mounts = site.mounts;
+    spec.hostname = Some("build".to_owned());
+    spec.hosts = hosts();
+    spec.user.clone_from(&run.user);
     site.agent.run_step(&spec, &site.folder, &mut Lines(watch))
 }
 

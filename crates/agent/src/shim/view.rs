@@ -66,12 +66,6 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     let root = open_path(root_path)?;
     let root = root.as_fd();
 
-    if matches!(spec.process.view, View::Image { base: Base::Empty, .. }) && private {
-        // Opened before anything is covered; a host without one has no names beyond its own.
-        if let Ok(resolver) = open_path(Path::new("/etc/resolv.conf")) {
-            bind(resolver.as_fd(), root, Path::new("/etc/resolv.conf"), true)?;
-        }
-    }
     own_names(spec, root, private, (&hosts, &hostname), warnings)?;
     let mut own_folders = vec![PathBuf::from("/tmp"), PathBuf::from("/run")];
     if private {
@@ -89,12 +83,7 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
         }
     }
     kernel::shared_memory(&spec.process.kernel, root, private)?;
-    if spec.process.resolver.is_some()
-        && let Err(e) = open_path(&spec.folder.join("resolv.conf"))
-            .and_then(|file| bind(file.as_fd(), root, Path::new("/etc/resolv.conf"), private))
-    {
-        warnings.push(format!("names are looked up as the machine does: {e}"));
-    }
+    own_resolver(spec, root, private, warnings);
     if let Err(e) = root::fresh_proc(root) {
         warnings.push(format!("processes of the host are visible in /proc: {e}"));
     }
@@ -139,7 +128,7 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     Ok(())
 }
 
-/// Its hosts file and its host name.
+/// Its hosts file, its host name, and the machine's resolver where there are no files of its own.
 fn own_names(
     spec: &ShimSpec,
     root: BorrowedFd<'_>,
@@ -147,6 +136,12 @@ fn own_names(
     (hosts, hostname): (&OwnedFd, &OwnedFd),
     warnings: &mut Vec<String>,
 ) -> Result<(), Failure> {
+    if matches!(spec.process.view, View::Image { base: Base::Empty, .. }) && private {
+        // Opened before anything is covered; a host without one has no names beyond its own.
+        if let Ok(resolver) = open_path(Path::new("/etc/resolv.conf")) {
+            bind(resolver.as_fd(), root, Path::new("/etc/resolv.conf"), true)?;
+        }
+    }
     bind(hosts.as_fd(), root, Path::new("/etc/hosts"), private).or_else(|e| {
         warnings.push(format!("names of services do not resolve: /etc/hosts: {e}"));
         Ok::<(), Failure>(())
@@ -160,6 +155,15 @@ fn own_names(
             .map_err(|e| failure(Step::View, "setting the host name", e.into()))?;
     }
     Ok(())
+}
+
+fn own_resolver(spec: &ShimSpec, root: BorrowedFd<'_>, private: bool, warnings: &mut Vec<String>) {
+    if spec.process.resolver.is_some()
+        && let Err(e) = open_path(&spec.folder.join("resolv.conf"))
+            .and_then(|file| bind(file.as_fd(), root, Path::new("/etc/resolv.conf"), private))
+    {
+        warnings.push(format!("names are looked up as the machine does: {e}"));
+    }
 }
 
 /// Keeps this user's own number inside the user namespace.
