@@ -51,6 +51,9 @@ pub struct ProcessSpec {
     /// Ports that it is expected to listen on. Without a health check the instance is healthy as
     /// soon as one of them accepts, or, with no port, once it has run for half a second.
     pub ports: Vec<u16>,
+    /// It has no network but a loopback of its own.
+    #[serde(default)]
+    pub offline: bool,
 }
 
 impl ProcessSpec {
@@ -74,6 +77,7 @@ impl ProcessSpec {
             resolver: None,
             health: None,
             ports: Vec::new(),
+            offline: false,
         }
     }
 }

@@ -70,6 +70,7 @@ pub(crate) fn run(run: &Run, site: Site<'_>, watch: &mut dyn Watch) -> Result<St
     spec.hostname = Some("build".to_owned());
     spec.hosts = hosts();
     spec.user.clone_from(&run.user);
+    spec.offline = run.offline;
     site.agent.run_step(&spec, &site.folder, &mut Lines(watch))
 }
 

@@ -84,6 +84,9 @@ fn prepare(
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|e| super::failure(Step::Setup, "subreaper", e.into()))?;
     }
+    if spec.process.offline && spec.mode != Mode::None {
+        sys::loopback_up().map_err(failed(Step::Setup, "its loopback"))?;
+    }
     view::enter(spec, warnings)?;
     let filters = spec.filters.clone();
     let surroundings = Surroundings::new(&spec.process, spec.mode, filters, warnings)?;

@@ -100,7 +100,7 @@ pub(crate) fn trial(program: &Path) -> Command {
 fn try_out(birth: &OwnedFd) -> Result<(), Failure> {
     let (spec, _kept) = receive_spec(birth).map_err(failed(Step::Setup, "the spec"))?;
     let cgroup = spec.cgroup.as_ref().map(|path| open_folder(path, Step::Cgroup)).transpose()?;
-    match sys::clone_into(namespaces(spec.mode), cgroup.as_ref().map(OwnedFd::as_fd)) {
+    match sys::clone_into(namespaces(&spec), cgroup.as_ref().map(OwnedFd::as_fd)) {
         Ok(Forked::Child) => {
             let mut warnings = Vec::new();
             let fared = match view::enter(&spec, &mut warnings) {
@@ -116,9 +116,10 @@ fn try_out(birth: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// The namespaces of an instance.
-fn namespaces(mode: Mode) -> i32 {
+fn namespaces(spec: &ShimSpec) -> i32 {
     let own = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    match mode {
+    let own = if spec.process.offline { own | libc::CLONE_NEWNET } else { own };
+    match spec.mode {
         Mode::Full => own,
         Mode::User => own | libc::CLONE_NEWUSER,
         Mode::None => 0,
@@ -157,7 +158,7 @@ fn run(birth: &OwnedFd) -> Result<(), Failure> {
     )
     .map_err(setup("socketpair"))?;
     rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(setup("SO_PASSCRED"))?;
-    match sys::clone_into(namespaces(spec.mode), cgroup.as_ref().map(OwnedFd::as_fd)) {
+    match sys::clone_into(namespaces(&spec), cgroup.as_ref().map(OwnedFd::as_fd)) {
         Ok(Forked::Child) => {
             drop((ours, cgroup));
             init::main(spec, handles, birth, theirs)

@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_build_that_nobody_wants_ends", cancelled),
     ("mounts_of_a_step", mounts),
     ("secrets_are_in_no_layer", secrets),
+    ("a_step_may_be_without_network", offline),
     ("the_host_is_out_of_reach", host_is_out_of_reach),
 ];
 
@@ -149,6 +150,16 @@ fn secrets() {
     bench.dockerfile("FROM debian\nRUN --mount=type=secret,id=gone,required=true true\n");
     let problem = bench.try_build(&mut Said::default()).unwrap_err();
     assert_eq!(problem.code, "build-secret");
+}
+
+fn offline() {
+    let mut bench = Bench::new("");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let reach =
+        format!("bash -c '(exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && echo yes || echo no'");
+    let text = format!("FROM debian\nRUN {reach}\nRUN --network=none {reach}");
+    assert_eq!(bench.prints(&text, "true"), ["yes", "no"]);
 }
 
 fn host_is_out_of_reach() {

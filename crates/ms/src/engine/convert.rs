@@ -84,6 +84,7 @@ pub(super) fn process(
         resolver: resolver(&definition.networking.dns),
         health: prepared.health.map(health),
         ports,
+        offline: false,
     }
 }
 
