@@ -45,7 +45,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// One attempt to connect to an instance.
     pub connect_timeout: Duration,
-    /// No byte moved in either direction of an exchange; past it 504 or an early end. An upgraded
+    /// No byte moved in either direction of an exchange; past it 504, 408 when the client's body is
+    /// what is missing, or an early end. An upgraded
     /// connection or a TCP session may be silent for as long as it likes.
     pub stall_timeout: Duration,
     /// Idle connections kept to one endpoint by one thread.

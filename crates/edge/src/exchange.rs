@@ -148,7 +148,9 @@ impl<'a> Exchange<'a> {
                 return Poll::Ready(Err(self.client_gone()));
             }
             if self.conn.poll_expired(cx).is_ready() {
-                return Poll::Ready(Err(self.failed(Refusal::UpstreamTimeout)));
+                let by_client = self.state.uploading && self.upload.waits_for_more(&self.work.out);
+                let why = if by_client { Refusal::BodyTimeout } else { Refusal::UpstreamTimeout };
+                return Poll::Ready(Err(self.failed(why)));
             }
             let moved = Some(self.upload.moved + self.state.download.moved);
             if self.state.moved != moved {

@@ -55,6 +55,11 @@ impl Pump {
         self.keep
     }
 
+    /// Everything that has come is written: it waits for its sender.
+    pub(crate) fn waits_for_more(&self, head: &[u8]) -> bool {
+        self.head_at == head.len() && self.ready == 0
+    }
+
     /// Starts over.
     pub(crate) fn rewind(&mut self) {
         self.ready += self.at;

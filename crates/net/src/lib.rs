@@ -8,6 +8,7 @@
 //! [`far_end`] whether any is.
 
 mod bind;
+mod descriptors;
 mod drain;
 mod far_end;
 #[cfg(any(test, fuzzing))]
@@ -19,6 +20,7 @@ mod peer;
 mod session;
 
 pub use bind::{BindError, TcpBind, bind_tcp, bind_udp, bind_unix};
+pub use descriptors::descriptors;
 pub use drain::{Drain, DrainTrigger, drain};
 pub use far_end::{FarEnd, far_end};
 pub use holder::{Holder, holder_of, udp_holder_of};

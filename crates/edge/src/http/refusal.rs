@@ -59,6 +59,7 @@ refusals! {
     ChunkEnd 400 "chunk-end" "a chunk does not end in CRLF"
     Trailer 400 "trailer" "a trailer field is malformed, too long or not allowed"
     HeadTimeout 408 "head-timeout" "the request head did not arrive in time"
+    BodyTimeout 408 "body-timeout" "the request body stopped arriving"
     HoldFull 503 "hold-full" "too many requests wait for this service"
     HoldTimeout 503 "hold-timeout" "no instance became ready in time"
     BadResponse 502 "bad-response" "the instance's answer is not valid HTTP"

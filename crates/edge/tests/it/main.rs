@@ -6,6 +6,7 @@ mod bodies;
 mod counts;
 mod detect;
 mod drain;
+mod faults;
 mod forward;
 mod framing;
 mod life;

@@ -27,6 +27,12 @@ use super::pool;
 /// Requests of people that wait for the engine's loop; more wait in their connections.
 const REQUESTS_MAX: usize = 64;
 
+/// Open files and sockets that the engine asks for: twice its connections, and others. Instances
+/// inherit the limit.
+const DESCRIPTORS: u64 = 65_536;
+/// Those that it needs for itself.
+const DESCRIPTORS_OWN: u64 = 512;
+
 /// Runs the engine in `options.state` until it is told to end.
 pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let console_config = console_config(options.console)?;
@@ -49,8 +55,13 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let control = Control::open(&state_dir.join("control.redb"), clock.clone(), seed, pool.pool);
     let control = Arc::new(control.map_err(internal)?);
     let (routes, table) = watch::channel(Arc::new(RouteTable::default()));
-    let edge =
-        Edge::start(EdgeConfig::new(clock.clone(), registry.clone()), table).map_err(internal)?;
+    let mut edge_config = EdgeConfig::new(clock.clone(), registry.clone());
+    // Past what descriptors allow connections wait to be accepted, rather than that those which are
+    // accepted cannot be passed on: each takes one to its instance.
+    let allowed = net::descriptors(DESCRIPTORS).saturating_sub(DESCRIPTORS_OWN) / 2;
+    let connections_max = &mut edge_config.limits.connections_max;
+    *connections_max = usize::try_from(allowed).unwrap_or(0).clamp(64, *connections_max);
+    let edge = Edge::start(edge_config, table).map_err(internal)?;
 
     let (shutdown, stopped) = watch::channel(false);
     let (listeners, console_url) = listen(&state_dir, options.console).await?;
