@@ -14,12 +14,12 @@ use crate::tree::{Entry, Hash, Node, Tree, TreeError, at};
 use crate::view::View;
 
 /// Folders of the host that make up its system. Others are people's, and no image has them.
-const SYSTEM: [&str; 13] = [
+const SYSTEM: [&str; 14] = [
     "bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "nix", "proc", "sbin", "sys",
-    "usr",
+    "usr", "var",
 ];
 /// People's folders that an image has, empty.
-const KEPT_EMPTY: [(&str, u32); 7] = [
+const KEPT_EMPTY: [(&str, u32); 8] = [
     ("tmp", 0o1777),
     ("run", 0o755),
     ("root", 0o700),
@@ -27,12 +27,15 @@ const KEPT_EMPTY: [(&str, u32); 7] = [
     ("opt", 0o755),
     ("srv", 0o755),
     ("mnt", 0o755),
+    ("var/tmp", 0o1777),
 ];
 /// Folders that every root has for the kernel, and files that are mounted over.
 const ROOT_FOLDERS: [(&str, u32); 5] =
     [("/dev", 0o755), ("/proc", 0o555), ("/sys", 0o555), ("/tmp", 0o1777), ("/etc", 0o755)];
 const ROOT_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
+/// Changes when the rules below do, so that no step is found that was done under others.
+const RULES: &str = "2";
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 /// Numbers of people's users begin here.
@@ -68,6 +71,7 @@ pub(crate) fn stand_in(image: &str, host: &Host) -> Result<BaseImage, BaseError>
     let Some(known) = images::known(image) else { return unknown(image, host) };
     let chain = known.chain();
     let mut key = Hash::default();
+    key.text(RULES);
     key.text(image);
     if known.empty {
         let tree = empty(known)?;
@@ -120,6 +124,7 @@ pub(crate) fn stand_in(image: &str, host: &Host) -> Result<BaseImage, BaseError>
 /// An image that the table does not have: what is in it is not known.
 fn unknown(image: &str, host: &Host) -> Result<BaseImage, BaseError> {
     let mut key = Hash::default();
+    key.text(RULES);
     key.text(image);
     key.text(&host.name);
     Ok(BaseImage {

@@ -44,6 +44,11 @@ fn people() {
     for name in ["work", "app", "data"] {
         assert!(!top.contains(&name.to_owned()), "{top:?}");
     }
+    // What packages are there, and what they keep, is the system's.
+    let known = std::fs::read_dir("/var/lib").unwrap().flatten().next().unwrap().path();
+    let command = format!("ls -d {} /var/tmp; ls -A /var/tmp", known.display());
+    let seen = bench.prints("FROM debian", &command);
+    assert_eq!(seen, [known.to_str().unwrap(), "/var/tmp"]);
     let printed =
         bench.prints("FROM node:20-slim", "id -u node; stat -c %U /home/node; node -p 1+1");
     assert_eq!(printed, ["1000", "node", "2"]);

@@ -74,7 +74,10 @@ impl Watch for Said<'_> {
             }
             Progress::Cached => ("cached", String::new()),
             Progress::Done { took } => ("done", show_duration(*took)),
-            Progress::Output(line) => ("output", (*line).to_owned()),
+            // What a line was drawn over with is what it says in the end.
+            Progress::Output(line) => {
+                ("output", line.trim_end().rsplit('\r').next().unwrap_or_default().to_owned())
+            }
             Progress::Note(note) => ("note", (*note).to_owned()),
         };
         self.builds.say(&self.service, kind, &text);
