@@ -21,6 +21,7 @@ mod service;
 use std::collections::BTreeMap;
 
 pub(crate) use files::Kind;
+pub(crate) use health::RETRIES_MAX;
 pub(crate) use ports::port_range;
 pub(crate) use service::{RawService, service};
 

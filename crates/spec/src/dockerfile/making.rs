@@ -9,7 +9,7 @@ use super::words::{Words, json, split};
 use super::{Action, DEFAULT_PATH, ImageRecipe, Step};
 use crate::Finding;
 use crate::model::{Healthcheck, PortKind, Test};
-use crate::read::normal;
+use crate::read::{RETRIES_MAX, normal};
 
 const ERRORS_MAX: usize = 50;
 const EXPOSE_MAX: usize = 4096;
@@ -230,23 +230,28 @@ impl<'f> Making<'f> {
     }
 
     fn healthcheck(&self, rest: &str) -> Result<Healthcheck, String> {
-        let mut check = Healthcheck::default();
+        let defaults = Healthcheck::default();
+        let mut check = defaults.clone();
         let mut rest = rest;
         while let Some(flag) = rest.strip_prefix("--") {
             let (flag, behind) = flag.split_once([' ', '\t']).unwrap_or((flag, ""));
             let (name, value) = flag.split_once('=').ok_or(format!("`--{flag}` has no value"))?;
-            let time = || {
-                let read = crate::duration::parse(value);
-                read.ok_or(format!("`{value}` is not a duration such as `30s`"))
+            // Zero means the default, as in a Compose file.
+            let time = |default| match crate::duration::parse(value) {
+                Some(time) => Ok(if time.is_zero() { default } else { time }),
+                None => Err(format!("`{value}` is not a duration such as `30s`")),
             };
             match name {
-                "interval" => check.interval = time()?,
-                "timeout" => check.timeout = time()?,
-                "start-period" => check.start_period = time()?,
-                "start-interval" => check.start_interval = time()?,
+                "interval" => check.interval = time(defaults.interval)?,
+                "timeout" => check.timeout = time(defaults.timeout)?,
+                "start-period" => check.start_period = time(defaults.start_period)?,
+                "start-interval" => check.start_interval = time(defaults.start_interval)?,
                 "retries" => {
-                    let retries = value.parse().ok().filter(|n| *n > 0);
-                    check.retries = retries.ok_or(format!("`{value}` is not a count"))?;
+                    check.retries = match value.parse().ok().filter(|n| *n <= RETRIES_MAX) {
+                        Some(0) => defaults.retries,
+                        Some(retries) => retries,
+                        None => return Err(format!("`{value}` is not a count up to 10,000")),
+                    };
                 }
                 _ => return Err(format!("`--{name}` is not an option of HEALTHCHECK")),
             }

@@ -5,6 +5,9 @@ use crate::keys::Scope;
 use crate::model::{Healthcheck, Test};
 use crate::tree::{Node, Value};
 
+/// More failures in a row are a slip.
+pub(crate) const RETRIES_MAX: u32 = 10_000;
+
 /// A health check whose test may still be the image's.
 #[derive(Clone, Debug)]
 pub(crate) struct RawHealthcheck {
@@ -45,7 +48,7 @@ impl Reader<'_> {
                 "start_period" => check.start_period = time(self, defaults.start_period),
                 "start_interval" => check.start_interval = time(self, defaults.start_interval),
                 "retries" => {
-                    let retries = self.small(node, &named, 10_000).filter(|n| *n > 0);
+                    let retries = self.small(node, &named, RETRIES_MAX).filter(|n| *n > 0);
                     check.retries = retries.unwrap_or(defaults.retries);
                 }
                 "disable" => disabled = self.boolean(node, &named).unwrap_or_default(),

@@ -201,6 +201,7 @@ fn what_is_refused() {
             vec!["error dockerfile-syntax 2", "error dockerfile-syntax 3"],
         ),
         ("FROM a\nHEALTHCHECK x", vec!["error dockerfile-syntax 2"]),
+        ("FROM a\nHEALTHCHECK --retries=10001 CMD x", vec!["error dockerfile-syntax 2"]),
         ("FROM a\nCOPY --frm=b x y", vec!["error dockerfile-syntax 2"]),
     ] {
         assert_eq!(errors(text), expected, "{text}");
@@ -380,4 +381,12 @@ fn inline_and_native() {
     assert!(!native.services["a"].uses_build(), "its Dockerfile is not even read");
     let no_command = crate::findings(&text.replace("CMD y", "USER y"));
     assert_eq!(brief(&no_command), ["error nothing-to-run 2"]);
+}
+
+#[test]
+fn zeros_of_a_healthcheck_are_its_defaults() {
+    let flags = "--interval=0s --timeout=0 --start-interval=0s --retries=0";
+    let check = recipe(&format!("FROM a\nHEALTHCHECK {flags} CMD x")).healthcheck.unwrap();
+    let test = spec::model::Test::Shell("x".to_owned());
+    assert_eq!(check, spec::model::Healthcheck { test, ..Default::default() });
 }
