@@ -126,9 +126,8 @@ pub(crate) fn build(
             _ => {}
         }
     }
-    if tree.get("services").is_none()
-        || tree.get("services").is_some_and(|s| s.entries().is_empty())
-    {
+    let services = tree.get("services").map_or(&[][..], Node::entries);
+    if services.iter().all(|entry| entry.key.starts_with("x-")) {
         reader.report.error(
             "no-services",
             tree.at,

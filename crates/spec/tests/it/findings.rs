@@ -182,6 +182,7 @@ fn yaml_that_is_none() {
         ("", vec!["error no-services 1"]),
         ("services:\n", vec!["error bad-type 1", "error no-services 1"]),
         ("services: {}\n", vec!["error no-services 1"]),
+        ("services: {x-a: {command: x}}\n", vec!["error no-services 1"]),
         ("services: {a: !secret x}", vec!["error yaml-tag 1"]),
         ("services: {a: [b]}", vec!["error bad-type 1"]),
         ("services: {'a b': {command: x}}", vec!["error bad-value 1", "error no-services 1"]),
