@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base::Place;
+use serde_json::Value;
 
 use crate::dockerfile::{self, Action, Ignore, ImageRecipe};
 use crate::{App, Files, Finding, LoadOptions, Loaded, Severity, check, dotenv, load, to_yaml};
@@ -124,20 +125,23 @@ fn reads_back(app: &App, mut files: Archive) {
     assert_eq!(to_yaml(&again), yaml);
 }
 
-/// The app without what differs because it was read from another text.
-fn placeless(app: &App) -> App {
-    let nowhere = Place { file: PathBuf::new(), line: 0, column: 0 };
-    let mut app = app.clone();
-    app.files.clear();
-    for service in app.services.values_mut() {
-        service.place = nowhere.clone();
-        service.ports.iter_mut().for_each(|p| p.place = nowhere.clone());
-        service.volumes.iter_mut().for_each(|m| m.place = nowhere.clone());
-        service.depends_on.iter_mut().for_each(|d| d.place = nowhere.clone());
-        service.build.iter_mut().for_each(|b| b.place = nowhere.clone());
+/// The app as JSON, without what differs because it was read from another text.
+fn placeless(app: &App) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                // A label of that name is a text.
+                fields.retain(|name, value| name != "place" || !value.is_object());
+                fields.values_mut().for_each(strip);
+            }
+            Value::Array(values) => values.iter_mut().for_each(strip),
+            _ => {}
+        }
     }
-    app.volumes.values_mut().for_each(|v| v.place = nowhere.clone());
-    app
+    let app = App { files: Vec::new(), ..app.clone() };
+    let mut value = serde_json::to_value(app).expect("an app can be written");
+    strip(&mut value);
+    value
 }
 
 /// A Dockerfile, as it is and with its stages named by a target.
