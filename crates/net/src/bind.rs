@@ -206,7 +206,8 @@ mod tests {
 
     #[test]
     fn siblings_share_one_port_and_a_stranger_is_named() {
-        let ours = bind_tcp(TcpBind { sockets: 3, ..TcpBind::new(any_port()) }).unwrap();
+        let alone = "127.77.1.1:0".parse().unwrap();
+        let ours = bind_tcp(TcpBind { sockets: 3, ..TcpBind::new(alone) }).unwrap();
         let addr = ours[0].local_addr().unwrap();
         assert!(ours.iter().all(|l| l.local_addr().unwrap() == addr));
         // A second set that would share is refused too: it is not ours.
@@ -221,7 +222,8 @@ mod tests {
 
     #[test]
     fn udp_siblings_share_one_port_and_a_stranger_is_named() {
-        let ours = bind_udp(any_port(), 2).unwrap();
+        // An address that no other test's clients connect from.
+        let ours = bind_udp("127.77.1.2:0".parse().unwrap(), 2).unwrap();
         let addr = ours[0].local_addr().unwrap();
         assert_eq!(ours[1].local_addr().unwrap(), addr);
         for sockets in [1, 2] {
