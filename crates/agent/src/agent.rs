@@ -16,11 +16,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::cgroup::{Cgroups, TRIAL};
+use crate::descriptors::DESCRIPTORS_MAX;
 use crate::event::{InstanceEvent, InstanceStatus, Usage, What};
 use crate::exit::Exit;
 use crate::instance::{Instance, Shared};
 use crate::isolation::{self, Addressing, Isolation, Mode};
-use crate::shim::{KEPT_MAX, LogLimits};
+use crate::shim::LogLimits;
 use crate::spec::ProcessSpec;
 use crate::start::{self, Setting, StartError};
 use crate::trash::Trash;
@@ -133,7 +134,7 @@ impl Agent {
     ///
     /// Call it inside a Tokio runtime with I/O and time.
     pub fn open(config: AgentConfig) -> Result<(Agent, mpsc::Receiver<InstanceEvent>), AgentError> {
-        if config.inherit_fds.len() > KEPT_MAX {
+        if config.inherit_fds.len() > DESCRIPTORS_MAX {
             return Err(AgentError::Descriptors(config.inherit_fds.len()));
         }
         let state_error = |path: &PathBuf| {

@@ -3,16 +3,16 @@
 //! Not here: terminals, which are the caller's. The engine has no part in this: the caller asks the
 //! instance's shim, and needs the same rights on the state folder as the engine.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use base::InstanceId;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
 use crate::agent::OpError;
+use crate::descriptors;
 use crate::wire::{self, Command, Ended, Reply, Request};
 
 /// A command that runs. It is told to end when this is dropped.
@@ -43,13 +43,7 @@ pub async fn attach(
     socket.writable().await.map_err(failed)?;
     // A new connection has room: the descriptors go out with the first bytes.
     let sent = socket
-        .try_io(Interest::WRITABLE, || {
-            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-            let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            ancillary.push(SendAncillaryMessage::ScmRights(&streams));
-            let bytes = [IoSlice::new(&message)];
-            Ok(rustix::net::sendmsg(&socket, &bytes, &mut ancillary, SendFlags::NOSIGNAL)?)
-        })
+        .try_io(Interest::WRITABLE, || Ok(descriptors::send(&socket, &message, &streams)?))
         .map_err(failed)?;
     socket.write_all(&message[sent..]).await.map_err(failed)?;
     Ok(Attached { id: id.clone(), socket })

@@ -1,15 +1,13 @@
 //! Descriptors of an engine that its instances hold, given back to the engine that comes after it.
 
 use std::fs;
-use std::io::{self, IoSliceMut, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-
-use crate::shim::KEPT_MAX;
+use crate::descriptors;
 use crate::wire::{self, Request};
 
 /// How long a shim may take to answer.
@@ -45,13 +43,6 @@ fn ask(folder: &Path) -> io::Result<Vec<OwnedFd>> {
     socket.set_write_timeout(Some(PATIENCE))?;
     socket.write_all(&wire::encode(&Request::Kept)?)?;
     let mut first = [0u8; 1];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KEPT_MAX))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut into = [IoSliceMut::new(&mut first)];
-    rustix::net::recvmsg(&socket, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let rights = ancillary.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
-    Ok(rights.flatten().collect())
+    let (_, descriptors) = descriptors::receive(&socket, &mut first)?;
+    Ok(descriptors)
 }

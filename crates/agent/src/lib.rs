@@ -18,6 +18,7 @@ mod agent;
 mod attach;
 mod bpf;
 mod cgroup;
+mod descriptors;
 mod event;
 mod exit;
 #[cfg(any(test, fuzzing))]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{InstanceId, Ipv4Cidr};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use crate::cgroup::{Cgroups, REMOVAL_PAUSE, REMOVAL_TRIES};
+use crate::descriptors;
 use crate::isolation::{Addressing, Mode};
 use crate::shim::{self, LogLimits};
 use crate::spec::{ProcessSpec, View};
@@ -256,7 +256,8 @@ fn be_born(
     ours.set_read_timeout(Some(SETUP_MAX))?;
     let exchange = || -> io::Result<Birth> {
         let message = wire::encode(spec)?;
-        let sent = send_with_descriptors(&ours, &message, kept)?;
+        let kept: Vec<_> = kept.iter().map(AsFd::as_fd).collect();
+        let sent = descriptors::send(&ours, &message, &kept)?;
         io::Write::write_all(&mut &ours, &message[sent..])?;
         wire::receive(&ours)
     };
@@ -266,16 +267,6 @@ fn be_born(
     }
     midwife.wait()?;
     birth
-}
-
-fn send_with_descriptors(to: &UnixStream, bytes: &[u8], kept: &[OwnedFd]) -> io::Result<usize> {
-    let mut space =
-        [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(shim::KEPT_MAX))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let kept: Vec<_> = kept.iter().take(shim::KEPT_MAX).map(AsFd::as_fd).collect();
-    ancillary.push(SendAncillaryMessage::ScmRights(&kept));
-    let part = [io::IoSlice::new(bytes)];
-    Ok(rustix::net::sendmsg(to, &part, &mut ancillary, SendFlags::NOSIGNAL)?)
 }
 
 fn explain(spec: &ProcessSpec, failure: &Failure) -> StartError {

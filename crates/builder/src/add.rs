@@ -99,10 +99,7 @@ impl Work<'_> {
         // Owners by name, and folders above it, are those of what lies below.
         key.text(&built.key);
         let key = key.finish();
-        if !self.order.no_cache
-            && let Some(layer) = self.store.newest(&key)
-        {
-            built.push(layer);
+        if self.found(&key, built) {
             return Ok(Outcome::Cached);
         }
         let (folder, beside) = self.places(&key);

@@ -214,10 +214,7 @@ impl Work<'_> {
             }
         }
         let key = key.finish();
-        if !self.order.no_cache
-            && let Some(layer) = self.store.newest(&key)
-        {
-            built.push(layer);
+        if self.found(&key, built) {
             return Ok(Outcome::Cached);
         }
         let (folder, beside) = self.places(&key);
@@ -228,6 +225,14 @@ impl Work<'_> {
         });
         self.leave([folder, beside]);
         kept
+    }
+
+    /// Takes the layer that was made for this key before, when it may.
+    pub(crate) fn found(&self, key: &str, built: &mut Built) -> bool {
+        let layer = if self.order.no_cache { None } else { self.store.newest(key) };
+        let found = layer.is_some();
+        layer.into_iter().for_each(|layer| built.push(layer));
+        found
     }
 
     /// Where a step runs, and a folder of its own beside that.

@@ -7,13 +7,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::KEPT_MAX;
 use super::program::{Running, Streams, Surroundings};
+use crate::descriptors;
 use crate::sys;
 use crate::wire::{self, Command, Ended, ExecOutput, Reply, Request};
 
@@ -156,33 +153,20 @@ impl Connection {
     /// Answers with copies of these descriptors. They go out with the first byte, for which a new
     /// connection has room.
     pub(super) fn hand_over(&mut self, kept: &[OwnedFd]) {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KEPT_MAX))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let kept: Vec<_> = kept.iter().take(KEPT_MAX).map(AsFd::as_fd).collect();
-        ancillary.push(SendAncillaryMessage::ScmRights(&kept));
+        let kept: Vec<_> = kept.iter().map(AsFd::as_fd).collect();
         let answer = wire::encode(&Reply::Done).unwrap_or_default();
-        let first = [io::IoSlice::new(&answer)];
-        let flags = SendFlags::NOSIGNAL;
         // Who hung up wants nothing any more.
-        let sent = rustix::net::sendmsg(&self.socket, &first, &mut ancillary, flags).unwrap_or(0);
+        let sent = descriptors::send(&self.socket, &answer, &kept).unwrap_or(0);
         self.outbox = answer.get(sent..).unwrap_or_default().to_vec();
         self.over = sent == 0 || self.outbox.is_empty();
     }
 
     /// Reads bytes, and keeps the descriptors that come with them.
     fn receive(&mut self, bytes: &mut [u8]) -> rustix::io::Result<usize> {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(STREAMS))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut into = [io::IoSliceMut::new(bytes)];
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let received = rustix::net::recvmsg(&self.socket, &mut into, &mut ancillary, flags)?;
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(fds) = message {
-                self.streams.extend(fds);
-            }
-        }
+        let (length, descriptors) = descriptors::receive(&self.socket, bytes)?;
+        self.streams.extend(descriptors);
         self.streams.truncate(STREAMS);
-        Ok(received.bytes)
+        Ok(length)
     }
 
     /// Starts a command on the streams that came with the message.

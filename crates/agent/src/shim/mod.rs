@@ -33,6 +33,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::descriptors;
 use crate::isolation::Mode;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Birth, Failure, RunRecord, ShimSpec, Step};
@@ -42,9 +43,6 @@ const NAME: &str = "ms-shim";
 
 /// `argv[0]` of a process that only tries whether an instance can be set up.
 const TRIAL: &str = "ms-shim-trial";
-
-/// Most descriptors that a shim keeps open for the engine.
-pub(crate) const KEPT_MAX: usize = 8;
 
 /// How much output of an instance is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,17 +217,8 @@ fn await_ready(from: &OwnedFd) -> Option<(u32, Vec<String>)> {
 fn receive_spec(birth: &OwnedFd) -> io::Result<(ShimSpec, Vec<OwnedFd>)> {
     // The descriptors come with the first byte, so that byte is read with room for them.
     let mut first = [0u8; 1];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KEPT_MAX))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [io::IoSliceMut::new(&mut first)];
     // Close-on-exec keeps them from the program; the shim itself never executes anything.
-    rustix::net::recvmsg(birth, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let mut kept = Vec::new();
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            kept.extend(descriptors);
-        }
-    }
+    let (_, kept) = descriptors::receive(birth, &mut first)?;
     let spec = wire::receive(first.as_slice().chain(File::from(birth.try_clone()?)))?;
     Ok((spec, kept))
 }

@@ -51,11 +51,11 @@ fn surroundings() {
     let mut bench = Bench::new("");
     bench.build.args.insert("GIVEN".to_owned(), "given".to_owned());
     let text = "FROM debian\nRUN useradd -m -u 1234 app\nARG GIVEN\nARG OTHER=other\nENV KEPT=$GIVEN-x\n\
-        WORKDIR /work/deep\nRUN chown app /work/deep\nUSER app";
+        WORKDIR /app/deep\nRUN chown app /app/deep\nUSER app";
     let command =
         "id -u; pwd; echo $HOME $KEPT $OTHER; touch mine; echo ${MS_STATE-none}; hostname";
     let printed = bench.prints(text, command);
-    assert_eq!(printed, ["1234", "/work/deep", "/home/app given-x other", "none", "build"]);
+    assert_eq!(printed, ["1234", "/app/deep", "/home/app given-x other", "none", "build"]);
 }
 
 fn failing() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::keys::Scope;
 use crate::model::{NetworkDef, VolumeDef};
 use crate::read::Reader;
-use crate::tree::Node;
+use crate::tree::{Entry, Node};
 
 /// The named volumes.
 pub(super) fn volumes(
@@ -16,32 +16,17 @@ pub(super) fn volumes(
     let mut volumes = BTreeMap::new();
     for entry in node.entries().iter().filter(|e| !e.key.starts_with("x-")) {
         let owner = format!("volume `{}`", entry.key);
+        let (name, external) = named(reader, entry, app, &owner);
         let mut def = VolumeDef {
-            name: format!("{app}_{}", entry.key),
-            external: false,
+            name,
+            external,
             labels: BTreeMap::new(),
             place: reader.report.place(entry.at),
         };
-        let mut named = false;
         for inner in reader.entries(Scope::Volume, &owner, &entry.node) {
             let what = format!("`{}` of {owner}", inner.key);
             match inner.key.as_str() {
-                "name" => {
-                    if let Some(name) = reader.text(&inner.node, &what) {
-                        def.name = name;
-                        named = true;
-                    }
-                }
-                "external" => match inner.node.get("name") {
-                    Some(name) => {
-                        def.external = true;
-                        def.name = reader.text(name, &what).unwrap_or(def.name);
-                        named = true;
-                    }
-                    None => {
-                        def.external = reader.boolean(&inner.node, &what).unwrap_or_default();
-                    }
-                },
+                "name" | "external" => {}
                 "labels" => def.labels = reader.labels(&inner.node, &what),
                 _ => {
                     let driver = reader.text(&inner.node, &what);
@@ -57,9 +42,6 @@ pub(super) fn volumes(
                 }
             }
         }
-        if def.external && !named {
-            def.name.clone_from(&entry.key);
-        }
         volumes.insert(entry.key.clone(), def);
     }
     volumes
@@ -74,29 +56,18 @@ pub(super) fn networks(
     let mut networks = BTreeMap::new();
     for entry in node.entries().iter().filter(|e| !e.key.starts_with("x-")) {
         let owner = format!("network `{}`", entry.key);
+        let (name, external) = named(reader, entry, app, &owner);
         let mut def = NetworkDef {
-            name: format!("{app}_{}", entry.key),
-            external: false,
+            name,
+            external,
             internal: false,
             labels: BTreeMap::new(),
             place: reader.report.place(entry.at),
         };
-        let mut named = false;
         for inner in reader.entries(Scope::Network, &owner, &entry.node) {
             let what = format!("`{}` of {owner}", inner.key);
             match inner.key.as_str() {
-                "name" => {
-                    def.name = reader.text(&inner.node, &what).unwrap_or(def.name);
-                    named = true;
-                }
-                "external" => match inner.node.get("name") {
-                    Some(name) => {
-                        def.external = true;
-                        def.name = reader.text(name, &what).unwrap_or(def.name);
-                        named = true;
-                    }
-                    None => def.external = reader.boolean(&inner.node, &what).unwrap_or_default(),
-                },
+                "name" | "external" => {}
                 "internal" => def.internal = reader.boolean(&inner.node, &what).unwrap_or_default(),
                 "labels" => def.labels = reader.labels(&inner.node, &what),
                 _ => match reader.text(&inner.node, &what).as_deref() {
@@ -114,10 +85,29 @@ pub(super) fn networks(
                 },
             }
         }
-        if def.external && !named {
-            def.name.clone_from(&entry.key);
-        }
         networks.insert(entry.key.clone(), def);
     }
     networks
+}
+
+/// What something is called outside of the app, and whether it is there already. What is external
+/// keeps the name that it has in the file.
+fn named(reader: &mut Reader<'_>, entry: &Entry, app: &str, owner: &str) -> (String, bool) {
+    let (mut name, mut external) = (None, false);
+    for inner in entry.node.entries() {
+        let what = format!("`{}` of {owner}", inner.key);
+        match (inner.key.as_str(), inner.node.get("name")) {
+            ("name", _) => name = reader.text(&inner.node, &what).or(name),
+            ("external", Some(node)) => {
+                external = true;
+                name = reader.text(node, &what).or(name);
+            }
+            ("external", None) => {
+                external = reader.boolean(&inner.node, &what).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    let own = || if external { entry.key.clone() } else { format!("{app}_{}", entry.key) };
+    (name.unwrap_or_else(own), external)
 }

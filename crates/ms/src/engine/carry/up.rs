@@ -1,0 +1,231 @@
+//! An app that is asked for: prepared beside the loop, then handed to control.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use base::{Problem, ServiceName};
+use console::wire::Accepted;
+use spec::model::PortKind;
+
+use super::{Carrier, Done, Reply, Undertaken, names};
+use crate::engine::ending::WhenDown;
+use crate::engine::prepare::{self, Outcome, Prepared, Workshop};
+use crate::engine::published::{self, HostPorts, Published};
+use crate::engine::{convert, given};
+
+/// What follows when everything is prepared.
+#[derive(Clone, Copy)]
+pub(super) enum Then {
+    Up {
+        recreate: bool,
+    },
+    /// Nothing: images were to be built.
+    Rest {
+        no_cache: bool,
+    },
+}
+
+/// An app with everything prepared.
+pub(super) struct UpReady {
+    app: spec::App,
+    services: Vec<ServiceName>,
+    recreate: bool,
+    prepared: BTreeMap<ServiceName, Prepared>,
+    warnings: Vec<(ServiceName, Problem)>,
+}
+
+impl Carrier {
+    /// Prepares an app beside the loop; `up` follows when that is done.
+    pub(super) fn prepare(
+        &mut self,
+        app: serde_json::Value,
+        services: Vec<String>,
+        then: Then,
+        reply: Reply,
+    ) {
+        let app: spec::App = match serde_json::from_value(app) {
+            Ok(app) => app,
+            Err(e) => {
+                let problem = Problem::new("bad-model", "the app cannot be read")
+                    .with_cause(e.to_string())
+                    .with_next("use an `ms` of the engine's own version");
+                let _ = reply.send(Err(problem));
+                return;
+            }
+        };
+        let services = match self.admit(&app).and_then(|()| names(&services)) {
+            Ok(services) => services,
+            Err(problem) => {
+                let _ = reply.send(Err(problem));
+                return;
+            }
+        };
+        let ours: Vec<_> = {
+            let status = self.edge_status.borrow();
+            let tcp = status.listeners.keys().map(|addr| (*addr, PortKind::Tcp));
+            let udp = status.udp_listeners.keys().map(|addr| (*addr, PortKind::Udp));
+            tcp.chain(udp).collect()
+        };
+        self.preparing += 1;
+        let shared = self.shared.clone();
+        // What ends the wish is a `down` after it, not one that it overtakes.
+        let overtakes = shared.ending.load(Ordering::Relaxed);
+        // Copying and hashing files may take a while.
+        let work = self.works.spawn_blocking(move || {
+            let ending = || !overtakes && shared.ending.load(Ordering::Relaxed);
+            let unwanted = || reply.is_closed() || ending();
+            let workshop = Workshop {
+                layers_dir: shared.state_dir.join("layers"),
+                builder: &shared.builder,
+                clock: &*shared.clock,
+                watch: &|service| shared.builds.watch(service, &unwanted),
+                no_cache: matches!(then, Then::Rest { no_cache: true }),
+            };
+            let Then::Up { recreate } = then else {
+                let answer = build_all(&app, &services, &workshop, shared.revision());
+                return Done::Built { answer, reply };
+            };
+            let wanted = app.with_dependencies(&services);
+            match prepare_all(&app, &wanted, &workshop, &shared.host_ports, &ours) {
+                Ok(Outcome { prepared, warnings, .. }) => {
+                    let up = UpReady { app, services, recreate, prepared, warnings };
+                    Done::Up { up: Box::new(up), reply }
+                }
+                Err(problem) => Done::UpFailed { problem, reply },
+            }
+        });
+        self.undertaken.insert(work.id(), Undertaken::Up);
+    }
+
+    /// One engine runs one app.
+    fn admit(&self, app: &spec::App) -> Result<(), Problem> {
+        let state = self.control.state();
+        match &state.app {
+            Some(running) if running.name != app.name => Err(Problem::new(
+                "other-app",
+                format!("this engine runs the app `{}`", running.name),
+            )
+            .with_cause(format!("its state folder is {}", self.shared.state_dir.display()))
+            .with_next(format!("give `{}` a folder of its own with --state", app.name))),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn up(&mut self, up: UpReady) -> Result<Result<Accepted, Problem>, Problem> {
+        let as_json = |(name, prepared): (ServiceName, Prepared)| {
+            (name, serde_json::to_value(prepared).unwrap_or_default())
+        };
+        let command = control::Command::Up {
+            app: Box::new(up.app),
+            services: up.services,
+            recreate: up.recreate,
+            prepared: up.prepared.into_iter().map(as_json).collect(),
+        };
+        let mut answer = self.command(command)?;
+        if let Ok(accepted) = &mut answer {
+            self.set_when_down(None);
+            WhenDown::forget(&self.shared.state_dir);
+            if !accepted.changed.is_empty() {
+                let changed = |(name, _): &(_, _)| accepted.changed.contains(name);
+                let told: Vec<_> = up.warnings.into_iter().filter(changed).collect();
+                accepted.warnings.extend(told.into_iter().map(|(_, problem)| problem));
+                accepted.warnings.extend(self.less_isolated());
+                accepted.warnings.extend(self.udp_left_out());
+            }
+        }
+        Ok(answer)
+    }
+
+    /// One line about what instances do without on this machine.
+    fn less_isolated(&self) -> Option<Problem> {
+        let missing = &self.agent.isolation().missing;
+        if missing.is_empty() {
+            return None;
+        }
+        let brief = |line: &String| line.split(':').next().unwrap_or_default().to_owned();
+        let lacks: Vec<String> = missing.iter().map(brief).collect();
+        let what = format!("instances do without {}", lacks.join(", "));
+        let next = "run it as the machine's root for all of it; engine.log in the state folder has \
+                    the reasons";
+        Some(Problem::new("less-isolated", what).with_next(next))
+    }
+
+    /// One line about the UDP ports that are not listened on.
+    fn udp_left_out(&self) -> Option<Problem> {
+        if self.agent.isolation().addressing.takes_udp() {
+            return None;
+        }
+        let state = self.control.state();
+        let with_udp = state.services.values().filter(|s| !s.definition.udp_ports().is_empty());
+        let names: Vec<_> = with_udp.map(|s| format!("`{}`", s.definition.name)).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let what = format!("the UDP ports of {} are not listened on", names.join(", "));
+        Some(
+            Problem::new("udp-port", what)
+                .with_cause("the UDP sockets of instances are the host's, and would clash")
+                .with_next("reach the instances at the host itself, or use TCP"),
+        )
+    }
+
+    /// Discards layers that no release uses, unless one is being laid out now.
+    pub(super) fn prune_layers(&mut self) {
+        if self.preparing > 0 {
+            return;
+        }
+        let state = self.control.state();
+        let each = state.releases.values().map(|release| convert::prepared(release).layers);
+        let kept: Vec<std::path::PathBuf> = each.flatten().collect();
+        let shared = self.shared.clone();
+        // What cannot go now is tried again with the next release.
+        self.works.spawn_blocking(move || {
+            let now = shared.clock.now();
+            let _ = shared.builder.prune(&kept, builder::Keep::default(), now);
+            Done::Other
+        });
+    }
+}
+
+/// Builds the images of these services, all when none is named.
+fn build_all(
+    app: &spec::App,
+    services: &[ServiceName],
+    workshop: &Workshop<'_>,
+    revision: u64,
+) -> Result<Accepted, Problem> {
+    let wanted = |service: &&spec::Service| {
+        service.uses_build() && (services.is_empty() || services.contains(&service.name))
+    };
+    let wanted = app.services.values().filter(wanted).map(|service| service.name.clone()).collect();
+    if !workshop.builder.can_build() {
+        return Err(Problem::new("build-not-root", "nothing can be built here")
+            .with_cause("the steps of a build need files of their own, which only root can have")
+            .with_next("run ms as root"));
+    }
+    let Outcome { built, warnings, .. } = prepare::all(app, &wanted, workshop)?;
+    let warnings = warnings.into_iter().map(|(_, problem)| problem).collect();
+    Ok(Accepted { revision, changed: built, warnings })
+}
+
+fn prepare_all(
+    app: &spec::App,
+    names: &BTreeSet<ServiceName>,
+    workshop: &Workshop<'_>,
+    host_ports: &HostPorts,
+    ours: &[(std::net::SocketAddr, PortKind)],
+) -> Result<Outcome, Problem> {
+    let prepared = prepare::all(app, names, workshop)?;
+    let mut wanted = Vec::new();
+    for (name, service) in app.services.iter().filter(|(name, _)| names.contains(*name)) {
+        given::check(service)?;
+        for Published { addr, target, kind } in host_ports.of(service) {
+            let port = service.ports.iter().find(|p| (p.target, p.protocol) == (target, kind));
+            let place = port.map_or(&service.place, |p| &p.place);
+            let bound = host_ports.bound_for(addr);
+            wanted.push(published::Wanted { service: name, addr, kind, bound, place });
+        }
+    }
+    published::check(&wanted, ours)?;
+    Ok(prepared)
+}
