@@ -27,15 +27,6 @@ pub enum Addressing {
     Port,
 }
 
-impl Addressing {
-    /// The edge may listen on UDP at service addresses. Where instances have addresses of their own
-    /// the BPF programs move TCP alone: a UDP socket of an instance on any address is the host's,
-    /// and could not be bound beside the edge's.
-    pub fn takes_udp(self) -> bool {
-        self == Addressing::Port
-    }
-}
-
 /// What was chosen, and what it lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Isolation {

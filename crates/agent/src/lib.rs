@@ -47,6 +47,7 @@ pub use event::{InstanceEvent, InstanceStatus, Phase, Usage, What};
 pub use exit::Exit;
 pub use isolation::{Addressing, Isolation, Mode};
 pub use kept::kept;
+pub use listen::Ports;
 pub use shim::LogLimits;
 pub use spec::{
     Base, HealthSpec, HealthTest, Kernel, Limits, Mount, MountSource, ProcessSpec, Resolver,

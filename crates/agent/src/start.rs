@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base::{InstanceId, Ipv4Cidr};
 
+use crate::bpf::Addresses;
 use crate::cgroup::{Cgroups, REMOVAL_PAUSE, REMOVAL_TRIES};
 use crate::descriptors;
 use crate::isolation::{Addressing, Mode};
@@ -153,7 +154,13 @@ pub(crate) fn try_start(
     if let Some(address) = address
         && let Some(path) = &cgroup.unified
     {
-        crate::bpf::attach(path, address, setting.pool)
+        let addresses = Addresses {
+            own: address,
+            pool: setting.pool,
+            host: setting.pool.base(),
+            resolvers: crate::hosts::local_resolvers(&machine_resolver()),
+        };
+        crate::bpf::attach(path, &addresses)
             .map_err(io(format!("attaching BPF programs to {}", path.display())))?;
     }
     let shim_spec = ShimSpec {
@@ -195,10 +202,15 @@ fn write_folder(spec: &ProcessSpec, hosts: &str, folder: &Path, logs: &Path) -> 
     let hostname = spec.hostname.as_deref().unwrap_or_default();
     fs::write(folder.join("hostname"), format!("{hostname}\n"))?;
     if let Some(resolver) = &spec.resolver {
-        let machine = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        fs::write(folder.join("resolv.conf"), crate::hosts::resolver(resolver, &machine))?;
+        let text = crate::hosts::resolver(resolver, &machine_resolver());
+        fs::write(folder.join("resolv.conf"), text)?;
     }
     fs::write(folder.join("spec.json"), serde_json::to_vec(spec)?)
+}
+
+/// How this machine looks up names; nothing where it does not say.
+fn machine_resolver() -> String {
+    fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
 }
 
 /// Whether an instance can be set up in this mode; everything but the program is tried.

@@ -7,12 +7,12 @@
 mod end;
 mod up;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agent::{Agent, InstanceEvent};
+use agent::{Agent, InstanceEvent, Ports};
 use base::{InstanceId, Problem, ServiceName, SteadyNanos, UnixNanos};
 use console::wire::{self, Accepted};
 use control::{
@@ -99,7 +99,7 @@ pub(super) struct Carrier {
     post_started: HashMap<InstanceId, (u32, Option<Result<(), String>>)>,
     /// Instances whose `pre_stop` steps were begun.
     pre_stopped: HashSet<InstanceId>,
-    listening: HashMap<InstanceId, BTreeSet<u16>>,
+    listening: HashMap<InstanceId, Ports>,
     /// The tick at which the youngest instance was started.
     youngest_tick: u64,
     names: convert::Names,
@@ -395,8 +395,7 @@ impl Carrier {
         let version = (self.plan.version << REVISION_BITS) | self.revision;
         let state = self.control.state();
         let (listening, host_ports) = (&self.listening, &self.shared.host_ports);
-        let takes_udp = self.agent.isolation().addressing.takes_udp();
-        let table = convert::routes(&state, &self.plan, version, listening, host_ports, takes_udp);
+        let table = convert::routes(&state, &self.plan, version, listening, host_ports);
         self.routes.send_replace(Arc::new(table));
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{HealthSpec, HealthTest, InstanceStatus, MountSource, ProcessSpec, View};
+use agent::{HealthSpec, HealthTest, InstanceStatus, MountSource, Ports, ProcessSpec, View};
 use base::InstanceId;
 use control::{InstanceRecord, Release, Reported, ReportedState, RoutePlan, State};
 use edge::{Balance, EndpointAddress, EndpointState, Listener, RouteTable, Upstream};
@@ -233,14 +233,13 @@ fn anonymous(state_dir: &Path, id: &InstanceId, target: &Path) -> PathBuf {
 }
 
 /// What the edge is given for a plan. `listening` adds ports that instances were seen to listen
-/// on beside those that were declared. UDP is routed only if `takes_udp`.
+/// on beside those that were declared.
 pub(super) fn routes(
     state: &State,
     plan: &RoutePlan,
     version: u64,
-    listening: &HashMap<InstanceId, BTreeSet<u16>>,
+    listening: &HashMap<InstanceId, Ports>,
     host_ports: &HostPorts,
-    takes_udp: bool,
 ) -> RouteTable {
     let mut table = RouteTable { version, ..RouteTable::default() };
     for (name, route) in &plan.services {
@@ -257,7 +256,8 @@ pub(super) fn routes(
         let mut ports = ports(release);
         ports.extend(published.iter().map(|published| published.target));
         let mine = route.endpoints.iter().filter(|e| e.port_env.is_none());
-        ports.extend(mine.filter_map(|e| listening.get(&e.instance)).flatten());
+        let mine: Vec<&Ports> = mine.filter_map(|e| listening.get(&e.instance)).collect();
+        ports.extend(mine.iter().flat_map(|found| &found.tcp));
         let mut listen = |kind, addr, target_port, published| {
             let protocol = match kind {
                 PortKind::Tcp => protocol(target_port),
@@ -277,11 +277,10 @@ pub(super) fn routes(
             }
         };
         reach(PortKind::Tcp, ports, published);
-        if takes_udp {
-            let mut ports = release.definition.udp_ports();
-            ports.extend(published_udp.iter().map(|published| published.target));
-            reach(PortKind::Udp, ports, published_udp);
-        }
+        let mut ports = release.definition.udp_ports();
+        ports.extend(published_udp.iter().map(|published| published.target));
+        ports.extend(mine.iter().flat_map(|found| &found.udp));
+        reach(PortKind::Udp, ports, published_udp);
         table.services.insert(name.clone(), Arc::new(upstream(definition, route)));
     }
     table.callers = plan.callers.iter().map(|(ip, name)| (IpAddr::V4(*ip), name.clone())).collect();
@@ -289,6 +288,7 @@ pub(super) fn routes(
 }
 
 fn upstream(definition: &Service, route: &control::ServiceRoute) -> Upstream {
+    let own = route.endpoints.iter().any(|e| e.port_env.is_none());
     let endpoints = route.endpoints.iter().map(|e| edge::Endpoint {
         instance: e.instance.clone(),
         address: match e.port_env {
@@ -305,13 +305,15 @@ fn upstream(definition: &Service, route: &control::ServiceRoute) -> Upstream {
         },
         endpoints: endpoints.collect(),
         hold: HOLD,
+        // What an instance sends to localhost stays with it, so a client of it may not be there.
+        datagrams_from: own.then_some(IpAddr::V4(route.address)),
         unavailable_why: route.why.clone(),
     }
 }
 
 /// What control is told of one instance that the agent has, and that was seen to listen on these
 /// ports.
-pub(super) fn reported(status: &InstanceStatus, listening: Option<&BTreeSet<u16>>) -> Reported {
+pub(super) fn reported(status: &InstanceStatus, listening: Option<&Ports>) -> Reported {
     let state = match (&status.phase, status.healthy) {
         (agent::Phase::Starting, _) => ReportedState::Launching,
         (agent::Phase::Exited(exit), _) => ReportedState::Exited(exited(exit)),
@@ -326,10 +328,10 @@ pub(super) fn reported(status: &InstanceStatus, listening: Option<&BTreeSet<u16>
     let mut detail = status.health_detail.clone().unwrap_or_default();
     // Nobody answers where it was declared: where it does is the likely cure.
     if let (ReportedState::Running, None, Some(ports)) = (&state, &status.spec.health, listening)
-        && !ports.is_empty()
+        && !ports.tcp.is_empty()
         && !detail.is_empty()
     {
-        let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+        let ports: Vec<_> = ports.tcp.iter().map(u16::to_string).collect();
         detail = format!("{detail}; it listens on {}", ports.join(", "));
     }
     Reported {

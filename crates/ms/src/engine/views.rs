@@ -170,9 +170,7 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
     let prepared = goal.map(|release| convert::prepared(release)).unwrap_or_default();
     let record = state.services.get(name);
     let definition = record.map(|record| &record.definition);
-    let mut published = definition.map(|d| shared.host_ports.of(d)).unwrap_or_default();
-    let takes_udp = shared.agent.isolation().addressing.takes_udp();
-    published.retain(|published| published.kind == PortKind::Tcp || takes_udp);
+    let published = definition.map(|d| shared.host_ports.of(d)).unwrap_or_default();
     let refused = refused(shared, name, &published);
     let instances: Vec<InstanceView> =
         seen.instances.iter().map(|seen| instance(shared, figures, seen)).collect();
@@ -185,7 +183,7 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
         why: why(shared, state, name, refused.unwrap_or(seen.why)),
         source: goal.map(|release| source(release)).unwrap_or_default(),
         address: record.map(|r| r.address.to_string()).unwrap_or_default(),
-        ports: ports(&prepared.ports, definition, takes_udp),
+        ports: ports(&prepared.ports, definition),
         published: published.iter().map(|published| url(published, definition)).collect(),
         release: seen.release,
         next_release: seen.next_release,
@@ -201,13 +199,13 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
     }
 }
 
-fn ports(tcp: &BTreeSet<u16>, definition: Option<&Service>, takes_udp: bool) -> Vec<PortView> {
+fn ports(tcp: &BTreeSet<u16>, definition: Option<&Service>) -> Vec<PortView> {
     let spoken = |port| match definition.and_then(|d| d.protocol(port)) {
         Some(spec::model::Protocol::Http) => "http",
         Some(spec::model::Protocol::Tcp) => "tcp",
         None => "detect",
     };
-    let udp = definition.filter(|_| takes_udp).map(Service::udp_ports).unwrap_or_default();
+    let udp = definition.map(Service::udp_ports).unwrap_or_default();
     let tcp = tcp.iter().map(|&port| (port, spoken(port)));
     let all = tcp.chain(udp.into_iter().map(|port| (port, "udp")));
     all.map(|(port, protocol)| PortView { port, protocol: protocol.to_owned() }).collect()
