@@ -458,7 +458,7 @@ fn try_addresses(directory: Option<&Path>, pool: Ipv4Cidr) -> Result<(), String>
         return Err("they need root".to_owned());
     }
     let directory = directory.ok_or("there is no cgroup2 directory")?;
-    let (own, host) = (pool.base(), pool.base());
+    let (own, host) = (pool.base(), start::host_address(pool));
     let addresses = crate::bpf::Addresses { own, pool, host, resolvers: Vec::new() };
     crate::bpf::attach(directory, &addresses).map_err(|e| format!("BPF: {e}"))
 }

@@ -53,6 +53,6 @@ pub use spec::{
     Base, HealthSpec, HealthTest, Kernel, Limits, Mount, MountSource, ProcessSpec, Resolver,
     Rights, Seccomp, View,
 };
-pub use start::StartError;
+pub use start::{StartError, host_address};
 pub use step::{StepEnd, StepWatch};
 pub use wire::{Command, Ended, ExecOutput};

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -157,7 +158,7 @@ pub(crate) fn try_start(
         let addresses = Addresses {
             own: address,
             pool: setting.pool,
-            host: setting.pool.base(),
+            host: host_address(setting.pool),
             resolvers: crate::hosts::local_resolvers(&machine_resolver()),
         };
         crate::bpf::attach(path, &addresses)
@@ -206,6 +207,12 @@ fn write_folder(spec: &ProcessSpec, hosts: &str, folder: &Path, logs: &Path) -> 
         fs::write(folder.join("resolv.conf"), text)?;
     }
     fs::write(folder.join("spec.json"), serde_json::to_vec(spec)?)
+}
+
+/// The address of a pool at which instances reach the host, what listens there on any address. It
+/// is nobody else's.
+pub fn host_address(pool: Ipv4Cidr) -> Ipv4Addr {
+    pool.base()
 }
 
 /// How this machine looks up names; nothing where it does not say.

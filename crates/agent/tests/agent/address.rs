@@ -15,6 +15,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "runtimes_share_a_port", modes: FULL, body: runtimes_share_a_port },
         Test { name: "the_callee_sees_who_calls", modes: FULL, body: the_callee_sees_who_calls },
         Test { name: "the_hosts_loopback_is_out_of_reach", modes: FULL, body: hosts_loopback },
+        Test { name: "the_host_is_found_where_it_is", modes: FULL, body: host_listeners },
         Test { name: "localhost_is_the_instance", modes: FULL, body: localhost_is_the_instance },
     ]
 }
@@ -292,6 +293,53 @@ fn hosts_loopback(mode: Mode) {
             let refused = LOCAL.map(|local| format!("{local} ConnectionRefusedError"));
             assert_eq!(exit.last_lines, refused, "{own}");
         }
+    });
+}
+
+/// What listens on any address is found at every address of loopback, but for the programs.
+fn host_listeners(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if !has_addresses(&house) {
+            return;
+        }
+        let host = agent::host_address("127.64.0.0/16".parse().unwrap()).to_string();
+        for own in ["0.0.0.0", "::", "127.0.0.1"] {
+            let Ok(listener) = TcpListener::bind((own, 0)) else {
+                eprintln!("skip: {own} cannot be bound here");
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port().to_string();
+            let mut caller = spec("caller.1", &["/usr/bin/python3", "-c", CALL_EACH, &port]);
+            let mapped = format!("::ffff:{host}");
+            let there = [host.as_str(), &mapped];
+            // A service's address, where the edge does not listen.
+            let service = ["127.64.77.9", "::ffff:127.64.77.9"];
+            let each = LOCAL.iter().chain(&service).chain(&there);
+            caller.argv.extend(each.clone().map(|host| (*host).to_owned()));
+            caller.address = Some(own_pair()[0]);
+            let exit = house.run(caller).await;
+            let anywhere = own != "127.0.0.1";
+            let expected = each.map(|host| match anywhere && there.contains(host) {
+                true => format!("{host} reached"),
+                false => format!("{host} ConnectionRefusedError"),
+            });
+            // More lines than an exit's.
+            let printed = house.output(&id("caller.1"));
+            let expected: Vec<_> = expected.collect();
+            assert!(printed.ends_with(&expected), "{own}: {printed:?} {exit:?}");
+        }
+        // A program's own listener on any port is none of the host's.
+        let script = "
+import socket
+for bound in (True, False):
+    s = socket.socket()
+    if bound: s.bind(('0.0.0.0', 0))
+    s.listen()
+    socket.create_connection(('127.0.0.1', s.getsockname()[1]), 20)";
+        let mut caller = spec("caller.1", &["/usr/bin/python3", "-c", script]);
+        caller.address = Some(own_pair()[0]);
+        let exit = house.run(caller).await;
+        assert!(exit.success(), "{:?}", exit.last_lines);
     });
 }
 

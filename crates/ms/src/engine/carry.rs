@@ -288,11 +288,17 @@ impl Carrier {
         let state = self.control.state();
         let names = convert::names(&state);
         if names != self.names {
-            // An instance whose file cannot be written keeps the names that it knew.
-            let _ = self.agent.update_hosts(|id| convert::hosts_of(&state, id));
             self.names = names;
+            self.write_names();
         }
         self.shared.changed();
+    }
+
+    /// Tells instances the names that they find now.
+    fn write_names(&self) {
+        let (state, own) = (self.control.state(), self.own_addresses);
+        // An instance whose file cannot be written keeps the names that it knew.
+        let _ = self.agent.update_hosts(|id| convert::hosts_of(&state, id, own));
     }
 
     fn start(&mut self, record: Arc<InstanceRecord>) {
@@ -549,6 +555,7 @@ impl Carrier {
             self.ticks.is_multiple_of(ADDRESSES_EVERY) && self.shared.host_ports.look_again();
         if moved {
             self.publish();
+            self.write_names();
         }
         // What holds up a start changes without a report of its own.
         let begins = |s: &agent::InstanceStatus| {

@@ -74,7 +74,7 @@ pub(super) fn process(
             None => View::Overlay { layers: prepared.layers },
         },
         mounts: mounts(definition, &record.id, state_dir),
-        hosts: hosts_of(state, &record.id),
+        hosts: hosts_of(state, &record.id, own_address),
         hostname: Some(hostname),
         address: own_address.then_some(record.address),
         limits: limits(&definition.limits),
@@ -161,14 +161,20 @@ pub(super) fn names(state: &State) -> Names {
 }
 
 /// The names that an instance finds.
-pub(super) fn hosts_of(state: &State, id: &InstanceId) -> Vec<(IpAddr, Vec<String>)> {
+pub(super) fn hosts_of(
+    state: &State,
+    id: &InstanceId,
+    own_address: bool,
+) -> Vec<(IpAddr, Vec<String>)> {
+    let alone = if own_address { agent::host_address(state.pool) } else { Ipv4Addr::LOCALHOST };
     let caller = state.services.get(id.service());
-    caller.map(|caller| hosts(state, &caller.definition)).unwrap_or_default()
+    caller.map(|caller| hosts(state, &caller.definition, alone)).unwrap_or_default()
 }
 
 /// The names that instances of a service find. A name leads to one service: to the one that is
-/// called so, or else to the first in the order of their names.
-fn hosts(state: &State, caller: &Service) -> Vec<(IpAddr, Vec<String>)> {
+/// called so, or else to the first in the order of their names. The host itself is at `alone` when
+/// it has no address but loopback's.
+fn hosts(state: &State, caller: &Service, alone: Ipv4Addr) -> Vec<(IpAddr, Vec<String>)> {
     let mut taken: BTreeSet<&str> = BTreeSet::new();
     let mut hosts = Vec::new();
     for service in state.services.values() {
@@ -183,9 +189,9 @@ fn hosts(state: &State, caller: &Service) -> Vec<(IpAddr, Vec<String>)> {
         }
     }
     let extra = caller.networking.extra_hosts.iter();
-    hosts.extend(extra.filter_map(|host| {
-        let address = host.address.or_else(|| gateway(&net::local_addresses()))?;
-        Some((address, vec![host.name.clone()]))
+    hosts.extend(extra.map(|host| {
+        let gateway = || gateway(&net::local_addresses()).unwrap_or(IpAddr::V4(alone));
+        (host.address.unwrap_or_else(gateway), vec![host.name.clone()])
     }));
     hosts
 }

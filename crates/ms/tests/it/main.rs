@@ -7,6 +7,7 @@ mod exec;
 mod failures;
 mod given;
 mod harness;
+mod host;
 mod interrupted;
 mod kills;
 mod life;

@@ -103,7 +103,7 @@ const SERVICE: Table = &[
     ("networks", Partly("for names: a service finds only those on its own networks")),
     ("network_mode", Partly("`host` has no effect, `none` and `service:` are refused")),
     ("links", Partly("the alias is found; the service needs a common network, as any other")),
-    ("extra_hosts", Partly("`host-gateway` is the host's first address that is not loopback")),
+    ("extra_hosts", Partly("`host-gateway` is the host's first address that is not loopback's")),
     ("dns", Support),
     ("dns_opt", Support),
     ("dns_search", Support),
