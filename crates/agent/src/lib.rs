@@ -50,8 +50,8 @@ pub use kept::kept;
 pub use listen::Ports;
 pub use shim::LogLimits;
 pub use spec::{
-    Base, HealthSpec, HealthTest, Kernel, Limits, Mount, MountSource, ProcessSpec, Resolver,
-    Rights, Seccomp, View,
+    Base, HealthSpec, HealthTest, Kernel, Limits, Logging, Mount, MountSource, ProcessSpec,
+    Resolver, Rights, Seccomp, View,
 };
 pub use start::{StartError, host_address};
 pub use step::{StepEnd, StepWatch};

@@ -37,7 +37,8 @@ pub(crate) struct ShimSpec {
     pub(crate) logs: PathBuf,
     /// The state folder, hidden from the instance; absolute.
     pub(crate) state: PathBuf,
-    pub(crate) log_limits: LogLimits,
+    /// How much output is kept; `None` is nothing.
+    pub(crate) log_limits: Option<LogLimits>,
     /// What it writes is taken over when it has ended, and must not be kept in memory.
     pub(crate) kept: bool,
     /// cgroup2 directory to be born into.
@@ -155,6 +156,9 @@ pub struct Command {
     pub user: Option<String>,
     /// Whether the streams are a terminal that it shall control.
     pub terminal: bool,
+    /// With every capability that the engine has, and every system call.
+    #[serde(default)]
+    pub privileged: bool,
 }
 
 /// How a command ended.

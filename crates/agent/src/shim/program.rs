@@ -156,6 +156,11 @@ impl Surroundings {
         if let Some(folder) = &command.working_dir {
             other.working_dir.clone_from(folder);
         }
+        if command.privileged {
+            other.capabilities = rights::named("ALL");
+            other.filters.clear();
+            other.no_new_rights = false;
+        }
         if let Some(user) = &command.user {
             let refused = |what| Failure { step: Step::User, what, errno: 0 };
             let ids = user::look_up(user, &[]).map_err(refused)?;

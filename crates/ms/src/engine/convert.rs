@@ -85,7 +85,12 @@ pub(super) fn process(
         health: prepared.health.map(health),
         ports,
         offline: false,
+        logging: logging(&definition.logging),
     }
+}
+
+fn logging(asked: &model::Logging) -> agent::Logging {
+    agent::Logging { none: asked.none, file_bytes: asked.file_bytes_max, files: asked.files_max }
 }
 
 fn limits(asked: &model::Limits) -> agent::Limits {
@@ -97,10 +102,21 @@ fn limits(asked: &model::Limits) -> agent::Limits {
         }),
         memory_reserved_bytes: asked.memory_reserved_bytes,
         cpus: asked.cpus,
-        cpu_shares: asked.cpu_shares,
+        cpu_shares: asked.cpu_shares.or_else(|| asked.cpus_reserved.map(shares)),
         cpuset: asked.cpuset.clone(),
         pids: asked.pids,
     }
+}
+
+/// The weight of who has so many processors set aside: more than that of others, which is 1024.
+fn shares(cpus: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to what the kernel takes"
+    )]
+    let shares = ((1.0 + cpus) * 1024.0).round().clamp(2.0, 262_144.0) as u32;
+    shares
 }
 
 fn rights(asked: &model::Rights) -> agent::Rights {
@@ -348,6 +364,7 @@ pub(super) fn reported(status: &InstanceStatus, listening: Option<&Ports>) -> Re
         address: status.spec.address,
         port_env: if status.spec.address.is_none() { given("PORT") } else { None },
         post_start: None,
+        warnings: status.warnings.clone(),
     }
 }
 

@@ -195,8 +195,16 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
         memory_bytes: instances.iter().map(|i| i.memory_bytes).sum(),
         restarts: seen.restarts,
         since: seen.since,
+        warnings: warnings(shared, &instances),
         instances,
     }
+}
+
+/// What instances do without, each once.
+fn warnings(shared: &Shared, instances: &[InstanceView]) -> Vec<String> {
+    let each = instances.iter().filter_map(|instance| shared.agent.status(&instance.id));
+    let all: BTreeSet<String> = each.flat_map(|status| status.warnings).collect();
+    all.into_iter().collect()
 }
 
 fn ports(tcp: &BTreeSet<u16>, definition: Option<&Service>) -> Vec<PortView> {
@@ -315,6 +323,7 @@ fn gone(name: &ServiceName) -> ServiceView {
         desired: 0,
         healthy: 0,
         instances: Vec::new(),
+        warnings: Vec::new(),
         traffic: Traffic::default(),
         cpu_cores: 0.0,
         memory_bytes: 0,

@@ -9,6 +9,7 @@ mod given;
 mod harness;
 mod host;
 mod interrupted;
+mod keys;
 mod kills;
 mod life;
 mod load;
