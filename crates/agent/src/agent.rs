@@ -156,10 +156,8 @@ impl Agent {
         let trash = Arc::new(Trash::new(&state));
         let (mut cgroups, no_cgroups) = Cgroups::open(&name);
         let trial = cgroups.make_trial();
-        let (mode, no_directory, mut missing) = match config.mode {
-            Some(asked) => (asked, None, Vec::new()),
-            None => isolation::best(&config.shim, (&state, &trash), trial.as_deref()),
-        };
+        let isolation::Found { mode, own_files, no_directory, mut missing } =
+            isolation::best(&config.shim, (&state, &trash), trial.as_deref(), config.mode);
         missing.extend(no_cgroups);
         let attached = try_addresses(trial.as_deref(), config.pool);
         cgroups.remove(TRIAL);
@@ -180,6 +178,7 @@ impl Agent {
             state,
             shim: config.shim,
             mode,
+            own_files,
             addressing,
             pool: config.pool,
             log_limits: config.log_limits,
@@ -189,7 +188,7 @@ impl Agent {
         };
         let agent = Agent {
             shared: Arc::new(Shared { setting, clock: config.clock, events }),
-            isolation: Arc::new(Isolation { mode, addressing, missing }),
+            isolation: Arc::new(Isolation { mode, own_files, addressing, missing }),
             instances: Arc::default(),
             tasks: Arc::default(),
             usage: Arc::default(),

@@ -17,7 +17,7 @@ use crate::cgroup::{Cgroups, REMOVAL_PAUSE, REMOVAL_TRIES};
 use crate::descriptors;
 use crate::isolation::{Addressing, Mode};
 use crate::shim::{self, LogLimits};
-use crate::spec::{ProcessSpec, View};
+use crate::spec::{Base, ProcessSpec, View};
 use crate::trash::Trash;
 use crate::wire::{self, Birth, Failure, RunRecord, ShimSpec, Step};
 
@@ -73,6 +73,7 @@ pub(crate) struct Setting {
     pub(crate) state: PathBuf,
     pub(crate) shim: PathBuf,
     pub(crate) mode: Mode,
+    pub(crate) own_files: bool,
     pub(crate) addressing: Addressing,
     pub(crate) pool: Ipv4Cidr,
     pub(crate) log_limits: LogLimits,
@@ -147,7 +148,7 @@ pub(crate) fn try_start(
     let address = spec.address.filter(|_| setting.addressing == Addressing::Own);
     write_folder(spec, place.hosts, folder, &place.logs)
         .map_err(io(format!("writing {}", folder.display())))?;
-    let filters = crate::seccomp::of(&spec.rights).map_err(|cause| StartError::Setup {
+    let mut filters = crate::seccomp::of(&spec.rights).map_err(|cause| StartError::Setup {
         id: id.clone(),
         cause: format!("its seccomp profile: {cause}"),
     })?;
@@ -164,9 +165,10 @@ pub(crate) fn try_start(
         crate::bpf::attach(path, &addresses)
             .map_err(io(format!("attaching BPF programs to {}", path.display())))?;
     }
-    let shim_spec = ShimSpec {
+    let mut shim_spec = ShimSpec {
         process: spec.clone(),
         mode: setting.mode,
+        own_files: setting.own_files,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         folder: folder.to_owned(),
@@ -177,8 +179,13 @@ pub(crate) fn try_start(
         cgroup: cgroup.unified,
         join: cgroup.join,
         oom: cgroup.oom,
-        filters,
+        filters: Vec::new(),
     };
+    if shim_spec.is_anybody() {
+        // Asked last, so that what it says counts where others only refuse.
+        filters.extend(crate::seccomp::one_user(place.kept));
+    }
+    shim_spec.filters = filters;
     let birth = be_born(shim::command(&setting.shim), folder, &shim_spec, &setting.kept)
         .map_err(io(format!("running {}, the shim", setting.shim.display())))?;
     match birth {
@@ -220,20 +227,25 @@ fn machine_resolver() -> String {
     fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
 }
 
-/// Whether an instance can be set up in this mode; everything but the program is tried.
+/// Whether an instance can be set up in this mode, of an image or not; everything but the program is
+/// tried.
 pub(crate) fn try_out(
     shim: &Path,
     (state, trash): (&Path, &Trash),
-    mode: Mode,
+    (mode, image): (Mode, bool),
     cgroup: Option<&Path>,
 ) -> Result<(), String> {
     let folder = state.join("trial");
     let id = "trial.1".parse().map_err(|e: base::NameError| e.to_string())?;
     let mut process = ProcessSpec::new(id, Vec::new());
-    process.view = View::Overlay { layers: Vec::new() };
+    process.view = match image {
+        true => View::Image { layers: Vec::new(), base: Base::Host },
+        false => View::Overlay { layers: Vec::new() },
+    };
     let spec = ShimSpec {
         process,
         mode,
+        own_files: true,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         folder: folder.clone(),

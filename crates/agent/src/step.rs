@@ -110,6 +110,10 @@ impl Agent {
         let cancelled = wait(setting, &name, &run, output, watch);
         start::end_cgroup(setting, &name);
         output.read(watch);
+        crate::shim::view::parts::gather(folder).map_err(|cause| {
+            let what = format!("gathering what it changed in {}", folder.display());
+            StartError::Io { id: spec.id.clone(), what, cause }
+        })?;
         let recorded = fs::read(folder.join("exit.json"));
         let recorded = recorded.ok().and_then(|text| serde_json::from_slice(&text).ok());
         let exit = recorded.unwrap_or_else(|| Exit {

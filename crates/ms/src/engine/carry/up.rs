@@ -144,8 +144,11 @@ impl Carrier {
         let brief = |line: &String| line.split(':').next().unwrap_or_default().to_owned();
         let lacks: Vec<String> = missing.iter().map(brief).collect();
         let what = format!("instances do without {}", lacks.join(", "));
-        let next = "run it as the machine's root for all of it; engine.log in the state folder has \
-                    the reasons";
+        let next = match self.agent.isolation().own_files {
+            true => "run it as the machine's root for all of it",
+            false => prepare::WAY_OUT,
+        };
+        let next = format!("{next}; engine.log in the state folder has the reasons");
         Some(Problem::new("less-isolated", what).with_next(next))
     }
 
@@ -180,8 +183,8 @@ fn build_all(
     let wanted = app.services.values().filter(wanted).map(|service| service.name.clone()).collect();
     if !workshop.builder.can_build() {
         return Err(Problem::new("build-not-root", "nothing can be built here")
-            .with_cause("the steps of a build need files of their own, which only root can have")
-            .with_next("run ms as root"));
+            .with_cause("the steps of a build need files of their own, which this machine refuses")
+            .with_next(prepare::WAY_OUT));
     }
     let Outcome { built, warnings, .. } = prepare::all(app, &wanted, workshop)?;
     let warnings = warnings.into_iter().map(|(_, problem)| problem).collect();
