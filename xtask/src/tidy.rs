@@ -18,7 +18,15 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("control", &["spec", "base"]),
     ("telemetry", &["base"]),
     ("console", &["net", "base"]),
-    ("ms", &["agent", "base", "builder", "console", "control", "edge", "net", "spec", "telemetry"]),
+    ("volumes", &["base"]),
+    ("testkit", &["volumes", "base"]),
+    (
+        "ms",
+        &[
+            "agent", "base", "builder", "console", "control", "edge", "net", "spec", "telemetry",
+            "volumes",
+        ],
+    ),
     ("xtask", &[]),
     ("arcade", &[]),
 ];

@@ -25,7 +25,6 @@ mod mounts;
 mod owner;
 mod progress;
 mod run;
-mod skeleton;
 mod store;
 mod tree;
 mod view;

@@ -4,7 +4,6 @@
 //! carries out what control decides, and answers the console.
 
 mod api;
-mod before;
 mod builds;
 mod carry;
 mod convert;

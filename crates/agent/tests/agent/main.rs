@@ -4,7 +4,6 @@
 
 mod address;
 mod confine;
-mod datagrams;
 mod engine;
 mod fields;
 mod harness;
@@ -34,6 +33,5 @@ fn main() -> ExitCode {
     tests.extend(confine::tests());
     tests.extend(fields::tests());
     tests.extend(address::tests());
-    tests.extend(datagrams::tests());
     harness::run(tests)
 }

@@ -55,7 +55,6 @@ pub(crate) struct Options {
     pub(crate) hold: Duration,
     pub(crate) why: &'static str,
     pub(crate) balance: Balance,
-    pub(crate) datagrams_from: Option<IpAddr>,
 }
 
 impl Default for Options {
@@ -68,7 +67,6 @@ impl Default for Options {
             hold: NEVER,
             why: "",
             balance: Balance::LeastRequests,
-            datagrams_from: None,
         }
     }
 }
@@ -100,7 +98,6 @@ impl Rig {
             balance: options.balance,
             endpoints,
             hold: options.hold,
-            datagrams_from: options.datagrams_from,
             unavailable_why: options.why.to_owned(),
         };
         let listener = Listener {

@@ -1,0 +1,6 @@
+//! Volumes on a disk that crashes.
+
+mod crash;
+mod model;
+mod plain;
+mod settle;
