@@ -1,6 +1,6 @@
 //! The agent: every instance of this engine.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -21,6 +21,7 @@ use crate::event::{InstanceEvent, InstanceStatus, Usage, What};
 use crate::exit::Exit;
 use crate::instance::{Instance, Shared};
 use crate::isolation::{self, Addressing, Isolation, Mode};
+use crate::listen::Ports;
 use crate::shim::LogLimits;
 use crate::spec::ProcessSpec;
 use crate::start::{self, Setting, StartError};
@@ -155,10 +156,8 @@ impl Agent {
         let trash = Arc::new(Trash::new(&state));
         let (mut cgroups, no_cgroups) = Cgroups::open(&name);
         let trial = cgroups.make_trial();
-        let (mode, no_directory, mut missing) = match config.mode {
-            Some(asked) => (asked, None, Vec::new()),
-            None => isolation::best(&config.shim, (&state, &trash), trial.as_deref()),
-        };
+        let isolation::Found { mode, own_files, no_directory, mut missing } =
+            isolation::best(&config.shim, (&state, &trash), trial.as_deref(), config.mode);
         missing.extend(no_cgroups);
         let attached = try_addresses(trial.as_deref(), config.pool);
         cgroups.remove(TRIAL);
@@ -179,6 +178,7 @@ impl Agent {
             state,
             shim: config.shim,
             mode,
+            own_files,
             addressing,
             pool: config.pool,
             log_limits: config.log_limits,
@@ -188,7 +188,7 @@ impl Agent {
         };
         let agent = Agent {
             shared: Arc::new(Shared { setting, clock: config.clock, events }),
-            isolation: Arc::new(Isolation { mode, addressing, missing }),
+            isolation: Arc::new(Isolation { mode, own_files, addressing, missing }),
             instances: Arc::default(),
             tasks: Arc::default(),
             usage: Arc::default(),
@@ -406,8 +406,8 @@ impl Agent {
         crate::listen::of(instance.address, &processes)
     }
 
-    /// TCP ports on which instances listen at addresses of their own; one look for all of them.
-    pub fn listening_ports(&self) -> HashMap<InstanceId, BTreeSet<u16>> {
+    /// Ports on which instances listen at addresses of their own; one look for all of them.
+    pub fn listening_ports(&self) -> HashMap<InstanceId, Ports> {
         let by_address = crate::listen::ports_by_address();
         let all = self.all();
         let running = all.values().filter(|instance| !instance.has_ended());
@@ -457,7 +457,9 @@ fn try_addresses(directory: Option<&Path>, pool: Ipv4Cidr) -> Result<(), String>
         return Err("they need root".to_owned());
     }
     let directory = directory.ok_or("there is no cgroup2 directory")?;
-    crate::bpf::attach(directory, pool.base(), pool).map_err(|e| format!("BPF: {e}"))
+    let (own, host) = (pool.base(), start::host_address(pool));
+    let addresses = crate::bpf::Addresses { own, pool, host, resolvers: Vec::new() };
+    crate::bpf::attach(directory, &addresses).map_err(|e| format!("BPF: {e}"))
 }
 
 /// A TCP port of `ip` that nobody uses now. Somebody may by the time it is bound.

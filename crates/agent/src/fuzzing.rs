@@ -75,8 +75,8 @@ pub fn host_files(bytes: &[u8]) {
     root::v1_hierarchies(&text);
     for line in text.lines() {
         root::disk_mount(line);
-        listen::listener(line, listen::ipv4);
-        listen::listener(line, listen::ipv6);
+        listen::listener(line, "0A", listen::ipv4);
+        listen::listener(line, "07", listen::ipv6);
         if let Ok(range) = line.parse::<Ipv4Cidr>() {
             assert_eq!(range.to_string().parse(), Ok(range));
         }

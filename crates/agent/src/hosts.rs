@@ -59,6 +59,16 @@ pub(crate) fn resolver(asked: &Resolver, machine: &str) -> String {
     text
 }
 
+/// Where systemd-resolved answers, whatever the machine's configuration says.
+const RESOLVED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
+
+/// The machine's resolvers at addresses of loopback, which instances may ask there.
+pub(crate) fn local_resolvers(machine: &str) -> Vec<Ipv4Addr> {
+    let lines = machine.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+    let named = lines.filter_map(|rest| rest.trim().parse().ok()).filter(Ipv4Addr::is_loopback);
+    named.filter(|resolver| *resolver != RESOLVED).chain([RESOLVED]).collect()
+}
+
 fn is_fit(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
@@ -85,6 +95,13 @@ mod tests {
         asked.search = vec![".".to_owned()];
         asked.options = vec!["ndots:5".to_owned(), "bad one".to_owned()];
         assert_eq!(resolver(&asked, machine), "nameserver 9.9.9.9\noptions ndots:5\n");
+    }
+
+    #[test]
+    fn resolvers_on_loopback_stay_the_machines() {
+        let machine = "nameserver 10.0.0.1\n nameserver\t127.0.1.1\nnameserver ::1\n# 127.0.0.2\n";
+        assert_eq!(local_resolvers(machine), [[127, 0, 1, 1].into(), RESOLVED]);
+        assert_eq!(local_resolvers("nameserver 127.0.0.53"), [RESOLVED]);
     }
 
     #[test]

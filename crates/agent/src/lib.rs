@@ -47,11 +47,12 @@ pub use event::{InstanceEvent, InstanceStatus, Phase, Usage, What};
 pub use exit::Exit;
 pub use isolation::{Addressing, Isolation, Mode};
 pub use kept::kept;
+pub use listen::Ports;
 pub use shim::LogLimits;
 pub use spec::{
-    Base, HealthSpec, HealthTest, Kernel, Limits, Mount, MountSource, ProcessSpec, Resolver,
-    Rights, Seccomp, View,
+    Base, HealthSpec, HealthTest, Kernel, Limits, Logging, Mount, MountSource, ProcessSpec,
+    Resolver, Rights, Seccomp, View,
 };
-pub use start::StartError;
+pub use start::{StartError, host_address};
 pub use step::{StepEnd, StepWatch};
 pub use wire::{Command, Ended, ExecOutput};

@@ -135,6 +135,36 @@ const fn fail_with(errno: i32) -> u32 {
 
 const REFUSE: u32 = fail_with(libc::EPERM);
 
+/// Where all files belong to the one user that there is, giving them to somebody is done already:
+/// such calls do nothing and succeed. So do those by which a step of a build, `for_step`, becomes
+/// somebody else: installers do that, and give up when it fails.
+pub(crate) fn one_user(for_step: bool) -> Option<Program> {
+    const OWNERS: &[libc::c_long] = &[
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_chown,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_lchown,
+        libc::SYS_fchown,
+        libc::SYS_fchownat,
+    ];
+    const USERS: &[libc::c_long] = &[
+        libc::SYS_setgid,
+        libc::SYS_setgroups,
+        libc::SYS_setregid,
+        libc::SYS_setresgid,
+        libc::SYS_setresuid,
+        libc::SYS_setreuid,
+        libc::SYS_setuid,
+    ];
+    let mut code = vec![load(ARCHITECTURE), jump(EQUAL, MACHINE?, 1, 0)];
+    code.extend([end(KILL_PROCESS), load(NUMBER)]);
+    for call in OWNERS.iter().chain(if for_step { USERS } else { &[] }) {
+        code.extend([jump(EQUAL, number(*call), 0, 1), end(fail_with(0))]);
+    }
+    code.push(end(ALLOW));
+    Some(code)
+}
+
 /// The filter without a profile; `None` on a machine whose numbers are not known here.
 fn usual(capabilities: Capabilities) -> Option<Program> {
     let has = |names: &[&str]| names.iter().any(|name| capabilities & rights::named(name) != 0);

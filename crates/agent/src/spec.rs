@@ -54,6 +54,9 @@ pub struct ProcessSpec {
     /// It has no network but a loopback of its own.
     #[serde(default)]
     pub offline: bool,
+    /// What is kept of its output.
+    #[serde(default)]
+    pub logging: Logging,
 }
 
 impl ProcessSpec {
@@ -78,8 +81,21 @@ impl ProcessSpec {
             health: None,
             ports: Vec::new(),
             offline: false,
+            logging: Logging::default(),
         }
     }
+}
+
+/// What is kept of the output of an instance; what is `None` is as the agent has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Logging {
+    /// Nothing.
+    pub none: bool,
+    /// A log file that reaches this size is put aside, in bytes.
+    pub file_bytes: Option<u64>,
+    /// How many files are kept, the one that is written to among them.
+    pub files: Option<u32>,
 }
 
 /// What the processes of an instance may do.

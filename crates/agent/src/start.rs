@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,11 +12,12 @@ use std::time::Duration;
 
 use base::{InstanceId, Ipv4Cidr};
 
+use crate::bpf::Addresses;
 use crate::cgroup::{Cgroups, REMOVAL_PAUSE, REMOVAL_TRIES};
 use crate::descriptors;
 use crate::isolation::{Addressing, Mode};
 use crate::shim::{self, LogLimits};
-use crate::spec::{ProcessSpec, View};
+use crate::spec::{Base, ProcessSpec, View};
 use crate::trash::Trash;
 use crate::wire::{self, Birth, Failure, RunRecord, ShimSpec, Step};
 
@@ -71,6 +73,7 @@ pub(crate) struct Setting {
     pub(crate) state: PathBuf,
     pub(crate) shim: PathBuf,
     pub(crate) mode: Mode,
+    pub(crate) own_files: bool,
     pub(crate) addressing: Addressing,
     pub(crate) pool: Ipv4Cidr,
     pub(crate) log_limits: LogLimits,
@@ -145,7 +148,7 @@ pub(crate) fn try_start(
     let address = spec.address.filter(|_| setting.addressing == Addressing::Own);
     write_folder(spec, place.hosts, folder, &place.logs)
         .map_err(io(format!("writing {}", folder.display())))?;
-    let filters = crate::seccomp::of(&spec.rights).map_err(|cause| StartError::Setup {
+    let mut filters = crate::seccomp::of(&spec.rights).map_err(|cause| StartError::Setup {
         id: id.clone(),
         cause: format!("its seccomp profile: {cause}"),
     })?;
@@ -153,24 +156,36 @@ pub(crate) fn try_start(
     if let Some(address) = address
         && let Some(path) = &cgroup.unified
     {
-        crate::bpf::attach(path, address, setting.pool)
+        let addresses = Addresses {
+            own: address,
+            pool: setting.pool,
+            host: host_address(setting.pool),
+            resolvers: crate::hosts::local_resolvers(&machine_resolver()),
+        };
+        crate::bpf::attach(path, &addresses)
             .map_err(io(format!("attaching BPF programs to {}", path.display())))?;
     }
-    let shim_spec = ShimSpec {
+    let mut shim_spec = ShimSpec {
         process: spec.clone(),
         mode: setting.mode,
+        own_files: setting.own_files,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         folder: folder.to_owned(),
         logs: place.logs,
         state: setting.state.clone(),
-        log_limits: place.log_limits,
+        log_limits: place.log_limits.with(&spec.logging),
         kept: place.kept,
         cgroup: cgroup.unified,
         join: cgroup.join,
         oom: cgroup.oom,
-        filters,
+        filters: Vec::new(),
     };
+    if shim_spec.is_anybody() {
+        // Asked last, so that what it says counts where others only refuse.
+        filters.extend(crate::seccomp::one_user(place.kept));
+    }
+    shim_spec.filters = filters;
     let birth = be_born(shim::command(&setting.shim), folder, &shim_spec, &setting.kept)
         .map_err(io(format!("running {}, the shim", setting.shim.display())))?;
     match birth {
@@ -195,32 +210,48 @@ fn write_folder(spec: &ProcessSpec, hosts: &str, folder: &Path, logs: &Path) -> 
     let hostname = spec.hostname.as_deref().unwrap_or_default();
     fs::write(folder.join("hostname"), format!("{hostname}\n"))?;
     if let Some(resolver) = &spec.resolver {
-        let machine = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        fs::write(folder.join("resolv.conf"), crate::hosts::resolver(resolver, &machine))?;
+        let text = crate::hosts::resolver(resolver, &machine_resolver());
+        fs::write(folder.join("resolv.conf"), text)?;
     }
     fs::write(folder.join("spec.json"), serde_json::to_vec(spec)?)
 }
 
-/// Whether an instance can be set up in this mode; everything but the program is tried.
+/// The address of a pool at which instances reach the host, what listens there on any address. It
+/// is nobody else's.
+pub fn host_address(pool: Ipv4Cidr) -> Ipv4Addr {
+    pool.base()
+}
+
+/// How this machine looks up names; nothing where it does not say.
+fn machine_resolver() -> String {
+    fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+}
+
+/// Whether an instance can be set up in this mode, of an image or not; everything but the program is
+/// tried.
 pub(crate) fn try_out(
     shim: &Path,
     (state, trash): (&Path, &Trash),
-    mode: Mode,
+    (mode, image): (Mode, bool),
     cgroup: Option<&Path>,
 ) -> Result<(), String> {
     let folder = state.join("trial");
     let id = "trial.1".parse().map_err(|e: base::NameError| e.to_string())?;
     let mut process = ProcessSpec::new(id, Vec::new());
-    process.view = View::Overlay { layers: Vec::new() };
+    process.view = match image {
+        true => View::Image { layers: Vec::new(), base: Base::Host },
+        false => View::Overlay { layers: Vec::new() },
+    };
     let spec = ShimSpec {
         process,
         mode,
+        own_files: true,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         folder: folder.clone(),
         logs: folder.clone(),
         state: state.to_owned(),
-        log_limits: LogLimits::default(),
+        log_limits: None,
         kept: false,
         cgroup: cgroup.map(Path::to_owned),
         join: Vec::new(),

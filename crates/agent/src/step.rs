@@ -1,5 +1,5 @@
-//! One command run to its end, as an instance runs, whose changes to the files are kept: how a
-//! step of a build is carried out.
+//! One command run to its end, as an instance runs: how a step of a build is carried out, whose
+//! changes to the files are kept, and what comes before an instance, whose are not.
 //!
 //! Not here: what is run and what becomes of the changes. A step is no instance: nobody lists or
 //! adopts it, and it ends with its watcher's patience.
@@ -58,30 +58,73 @@ impl Agent {
         folder: &Path,
         watch: &mut dyn StepWatch,
     ) -> Result<StepEnd, StartError> {
-        let setting = self.setting();
         let logs = folder.join("logs");
+        let mut output = Output::new(logs.join("current.log"));
+        let kept = Kept { logs, log_limits: LOG_LIMITS, changes: true };
+        let (exit, cancelled) = self.run_once(spec, folder, kept, &mut output, watch)?;
+        Ok(StepEnd { exit, cancelled, changes: folder.join("upper") })
+    }
+
+    /// Runs a command to its end in place of the instance of `spec.id`, which does not run: with
+    /// its cgroup, its address and its log. What it changes outside mounts goes with it. `None`
+    /// when nobody wanted it any more. Blocks.
+    ///
+    /// `folder` is made anew and removed; what an engine that died left in it is ended first.
+    pub fn run_before(
+        &self,
+        spec: &ProcessSpec,
+        folder: &Path,
+        is_unwanted: &dyn Fn() -> bool,
+    ) -> Result<Option<Exit>, StartError> {
+        let io = |cause| StartError::Io {
+            id: spec.id.clone(),
+            what: format!("removing {}", folder.display()),
+            cause,
+        };
+        self.remove_step(folder).map_err(io)?;
+        fs::create_dir_all(folder.parent().unwrap_or(folder)).map_err(io)?;
+        let setting = self.setting();
+        let (logs, log_limits) = (setting.logs(&spec.id), setting.log_limits);
+        let kept = Kept { logs, log_limits, changes: false };
+        let ran = self.run_once(spec, folder, kept, &mut Unheard, &mut Asked(is_unwanted));
+        let _next_time = self.remove_step(folder);
+        ran.map(|(exit, cancelled)| (!cancelled).then_some(exit))
+    }
+
+    fn run_once(
+        &self,
+        spec: &ProcessSpec,
+        folder: &Path,
+        kept: Kept,
+        output: &mut dyn Follow,
+        watch: &mut dyn StepWatch,
+    ) -> Result<(Exit, bool), StartError> {
+        let setting = self.setting();
         let own = spec.address.filter(|_| setting.addressing == Addressing::Own);
         let hosts = crate::hosts::text(spec.hostname.as_deref(), own, &spec.hosts);
-        let (log_limits, hosts) = (LOG_LIMITS, hosts.as_str());
-        let place = Place { folder, logs: logs.clone(), log_limits, hosts, kept: true };
+        let (logs, log_limits, hosts) = (kept.logs.clone(), kept.log_limits, hosts.as_str());
+        let place = Place { folder, logs, log_limits, hosts, kept: kept.changes };
         let name = spec.id.to_string();
         let started = start::try_start(setting, spec, place);
         let run = started.inspect_err(|_| start::end_cgroup(setting, &name))?;
-        let mut output = Output::new(logs.join("current.log"));
-        let cancelled = wait(setting, &name, &run, &mut output, watch);
+        let cancelled = wait(setting, &name, &run, output, watch);
         start::end_cgroup(setting, &name);
         output.read(watch);
+        crate::shim::view::parts::gather(folder).map_err(|cause| {
+            let what = format!("gathering what it changed in {}", folder.display());
+            StartError::Io { id: spec.id.clone(), what, cause }
+        })?;
         let recorded = fs::read(folder.join("exit.json"));
         let recorded = recorded.ok().and_then(|text| serde_json::from_slice(&text).ok());
         let exit = recorded.unwrap_or_else(|| Exit {
             code: None,
             signal: None,
             out_of_memory: false,
-            last_lines: exit::last_lines(&logs),
+            last_lines: exit::last_lines(&kept.logs),
             at: run.started_at,
             ran_for: std::time::Duration::ZERO,
         });
-        Ok(StepEnd { exit, cancelled, changes: folder.join("upper") })
+        Ok((exit, cancelled))
     }
 
     /// Ends a step that an engine left behind when it died, and removes its folder.
@@ -100,12 +143,43 @@ impl Agent {
     }
 }
 
+/// What is kept of a step, and where.
+struct Kept {
+    logs: PathBuf,
+    log_limits: LogLimits,
+    /// What it changed in its view of the files.
+    changes: bool,
+}
+
+/// Who hears what a step says while it runs.
+trait Follow {
+    fn read(&mut self, watch: &mut dyn StepWatch);
+}
+
+/// Nobody: it is in a log.
+struct Unheard;
+
+impl Follow for Unheard {
+    fn read(&mut self, _: &mut dyn StepWatch) {}
+}
+
+/// A watch that is only asked whether the step is wanted.
+struct Asked<'a>(&'a dyn Fn() -> bool);
+
+impl StepWatch for Asked<'_> {
+    fn line(&mut self, _: &str) {}
+
+    fn is_unwanted(&self) -> bool {
+        (self.0)()
+    }
+}
+
 /// Until the step has ended; whether it was killed.
 fn wait(
     setting: &Setting,
     name: &str,
     run: &RunRecord,
-    output: &mut Output,
+    output: &mut dyn Follow,
     watch: &mut dyn StepWatch,
 ) -> bool {
     let mut cancelled = false;
@@ -139,11 +213,7 @@ struct Output {
     text: String,
 }
 
-impl Output {
-    fn new(path: PathBuf) -> Output {
-        Output { path, open: None, part: Vec::new(), text: String::new() }
-    }
-
+impl Follow for Output {
     fn read(&mut self, watch: &mut dyn StepWatch) {
         loop {
             let same = |(_, inode): &(File, u64)| {
@@ -165,6 +235,12 @@ impl Output {
             let _start = file.seek(SeekFrom::Start(0));
             self.open = Some((file, inode));
         }
+    }
+}
+
+impl Output {
+    fn new(path: PathBuf) -> Output {
+        Output { path, open: None, part: Vec::new(), text: String::new() }
     }
 
     /// Time, stream, whole or part, text.

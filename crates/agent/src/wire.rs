@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::isolation::Mode;
 use crate::shim::LogLimits;
-use crate::spec::ProcessSpec;
+use crate::spec::{ProcessSpec, View};
 
 /// Longest message, in bytes. A longer one closes the connection.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -28,6 +28,8 @@ pub(crate) const EXEC_OUTPUT_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct ShimSpec {
     pub(crate) process: ProcessSpec,
     pub(crate) mode: Mode,
+    /// Whether a view of files of its own can be had.
+    pub(crate) own_files: bool,
     /// Who the engine is, kept inside a user namespace.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -37,7 +39,8 @@ pub(crate) struct ShimSpec {
     pub(crate) logs: PathBuf,
     /// The state folder, hidden from the instance; absolute.
     pub(crate) state: PathBuf,
-    pub(crate) log_limits: LogLimits,
+    /// How much output is kept; `None` is nothing.
+    pub(crate) log_limits: Option<LogLimits>,
     /// What it writes is taken over when it has ended, and must not be kept in memory.
     pub(crate) kept: bool,
     /// cgroup2 directory to be born into.
@@ -48,6 +51,23 @@ pub(crate) struct ShimSpec {
     pub(crate) oom: Option<PathBuf>,
     /// What the kernel is to ask about system calls of the program.
     pub(crate) filters: Vec<crate::seccomp::Program>,
+}
+
+impl ShimSpec {
+    /// Whether it sees files of its own rather than the host's.
+    pub(crate) fn has_own_files(&self) -> bool {
+        match self.process.view {
+            View::Host => false,
+            // Without root the host's own files are as they are, and its user's are to be changed.
+            View::Overlay { .. } => self.own_files && self.mode == Mode::Full,
+            View::Image { .. } => self.own_files,
+        }
+    }
+
+    /// Whether its one user, who is the engine's, has whichever number is asked for.
+    pub(crate) fn is_anybody(&self) -> bool {
+        self.mode == Mode::User && self.has_own_files()
+    }
 }
 
 /// What a shim says once, when the program runs or could not.
@@ -155,6 +175,9 @@ pub struct Command {
     pub user: Option<String>,
     /// Whether the streams are a terminal that it shall control.
     pub terminal: bool,
+    /// With every capability that the engine has, and every system call.
+    #[serde(default)]
+    pub privileged: bool,
 }
 
 /// How a command ended.

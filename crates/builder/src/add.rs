@@ -118,7 +118,7 @@ impl Work<'_> {
             let tree = copy::plan(&copy, &source, &view)
                 .map_err(|error| self.copy_failed(step, &error.to_string()))?;
             let aside = beside.join("layer");
-            tree.write(&aside)?;
+            tree.write(&aside, self.store.owners)?;
             built.push(self.keep_changes(&aside, &key)?);
             Ok(Outcome::Done)
         });
@@ -157,7 +157,7 @@ impl Work<'_> {
         let site = Site {
             agent: &self.builder.agent,
             folder: folder.to_owned(),
-            layers: Vec::new(),
+            layers: self.builder.system(&self.store)?.layers,
             base: agent::Base::Host,
             mounts,
             secrets: std::collections::BTreeMap::new(),

@@ -10,11 +10,11 @@ use spec::dockerfile::ImageRecipe;
 use spec::images::{self, KnownImage};
 
 use crate::host::{Host, Program};
-use crate::tree::{Entry, Hash, Node, Tree, TreeError, at};
+use crate::tree::{Entry, Hash, Node, Owners, Tree, TreeError, at};
 use crate::view::View;
 
 /// Folders of the host that make up its system. Others are people's, and no image has them.
-const SYSTEM: [&str; 14] = [
+pub(crate) const SYSTEM: [&str; 14] = [
     "bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "nix", "proc", "sbin", "sys",
     "usr", "var",
 ];
@@ -35,7 +35,7 @@ const ROOT_FOLDERS: [(&str, u32); 5] =
 const ROOT_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 /// Changes when the rules below do, so that no step is found that was done under others.
-const RULES: &str = "2";
+const RULES: &str = "3";
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 /// Numbers of people's users begin here.
@@ -73,6 +73,7 @@ pub(crate) fn stand_in(image: &str, host: &Host) -> Result<BaseImage, BaseError>
     let mut key = Hash::default();
     key.text(RULES);
     key.text(image);
+    key.field(&[u8::from(host.owners == Owners::One)]);
     if known.empty {
         let tree = empty(known)?;
         key.text(&tree.fingerprint()?);
@@ -122,10 +123,11 @@ pub(crate) fn stand_in(image: &str, host: &Host) -> Result<BaseImage, BaseError>
 }
 
 /// An image that the table does not have: what is in it is not known.
-fn unknown(image: &str, host: &Host) -> Result<BaseImage, BaseError> {
+pub(crate) fn unknown(image: &str, host: &Host) -> Result<BaseImage, BaseError> {
     let mut key = Hash::default();
     key.text(RULES);
     key.text(image);
+    key.field(&[u8::from(host.owners == Owners::One)]);
     key.text(&host.name);
     Ok(BaseImage {
         lowest: agent::Base::Host,
@@ -250,6 +252,10 @@ fn system(host: &Host) -> Result<Tree, TreeError> {
         let node = Node::Text("#!/bin/sh\nexit 101\n".to_owned());
         let entry = Entry { node, mode: 0o755, owner: Some((0, 0)) };
         tree.add(Path::new("/usr/sbin/policy-rc.d"), entry, &below)?;
+        if host.owners == Owners::One {
+            let entry = file("APT::Sandbox::User \"root\";\n".to_owned(), 0o644);
+            tree.add(Path::new("/etc/apt/apt.conf.d/99one-user"), entry, &below)?;
+        }
     }
     Ok(tree)
 }

@@ -11,13 +11,14 @@ use base::{Clock, Place, ServiceName, UnixNanos};
 use spec::dockerfile::{Ignore, ImageRecipe, Plan};
 use spec::model::Build;
 
-use crate::base_image::{BaseError, BaseImage, stand_in};
+use crate::base_image::{self, BaseError, BaseImage, stand_in};
 use crate::error::{BuildError, step as failed};
 use crate::host::Host;
 use crate::owner;
 use crate::progress::Watch;
+use crate::skeleton;
 use crate::store::{self, Keep, Store};
-use crate::tree::{Entry, Hash, Node, Tree, TreeError, at};
+use crate::tree::{Entry, Hash, Node, Owners, Tree, TreeError, at};
 use crate::view::View;
 use crate::work::Work;
 
@@ -33,6 +34,9 @@ pub struct Builder {
     pub(crate) builds: PathBuf,
     pub(crate) caches: PathBuf,
     pub(crate) host: Host,
+    owners: Owners,
+    /// The layer of the host's folders, once it was made, where everything belongs to one user.
+    skeleton: Mutex<Option<PathBuf>>,
     one_at_a_time: Mutex<()>,
 }
 
@@ -105,19 +109,30 @@ impl Built {
 impl Builder {
     /// A builder that keeps layers in `state/layers` and runs steps with `agent`.
     pub fn new(agent: Agent, state: &Path) -> Builder {
+        let owners = match agent.isolation().mode {
+            agent::Mode::Full => Owners::Said,
+            agent::Mode::User | agent::Mode::None => Owners::One,
+        };
         Builder {
             agent,
             state: state.to_owned(),
             layers: state.join("layers"),
             builds: state.join("builds"),
             caches: state.join("caches"),
-            host: Host::read(),
+            host: Host::read(owners),
+            owners,
+            skeleton: Mutex::default(),
             one_at_a_time: Mutex::new(()),
         }
     }
 
     /// Whether steps can be run: they need a view of the files of their own.
     pub fn can_build(&self) -> bool {
+        self.agent.isolation().own_files
+    }
+
+    /// Whether files of the host can be laid over the host's as they are now: see [`keep`].
+    pub fn can_keep(&self) -> bool {
         self.agent.isolation().mode == agent::Mode::Full
     }
 
@@ -134,7 +149,7 @@ impl Builder {
         let plan = self.plan(order.build, &bases)?;
         let mut work = Work {
             builder: self,
-            store: Store::open(&self.layers)?,
+            store: Store::open(&self.layers, self.owners)?,
             order,
             clock,
             watch,
@@ -172,8 +187,8 @@ impl Builder {
         }
         let _one = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         let base = stand_in(image, &self.host).map_err(|e| base_failed(&e, place))?;
-        let store = Store::open(&self.layers)?;
-        let built = begin(&base, &store)?;
+        let store = Store::open(&self.layers, self.owners)?;
+        let built = self.begin(&base, &store)?;
         Ok(Some(finished(built, base.recipe, user, base.notes)))
     }
 
@@ -192,6 +207,33 @@ impl Builder {
             }
         }
         Ok(removed)
+    }
+
+    /// What a stage is when it begins.
+    pub(crate) fn begin(&self, base: &BaseImage, store: &Store) -> Result<Built, TreeError> {
+        let mut layers = Vec::new();
+        if !base.tree.is_empty() {
+            layers.push(store.put(&base.tree)?.0);
+        }
+        if base.lowest == agent::Base::Host && self.owners == Owners::One {
+            let mut skeleton = self.skeleton.lock().unwrap_or_else(PoisonError::into_inner);
+            let there = skeleton.take().filter(|layer| store.touch(layer));
+            let layer = match there {
+                Some(layer) => layer,
+                None => store.put(&skeleton::tree()?)?.0,
+            };
+            layers.push(skeleton.insert(layer).clone());
+        }
+        Ok(Built { layers, base: base.lowest, key: base.key.clone(), alpine: base.alpine })
+    }
+
+    /// The host's system, in which ADD runs its tools.
+    pub(crate) fn system(&self, store: &Store) -> Result<Built, TreeError> {
+        let base = base_image::unknown("", &self.host).map_err(|error| match error {
+            BaseError::Tree(error) => error,
+            missing => at(Path::new("/"))(std::io::Error::other(missing.to_string())),
+        })?;
+        self.begin(&base, store)
     }
 
     /// Ends and removes what an engine that died left of its steps.
@@ -245,14 +287,6 @@ fn ignore(build: &Build) -> Ignore {
     let text = fs::read_to_string(own);
     let text = text.or_else(|_| fs::read_to_string(build.context.join(".dockerignore")));
     Ignore::parse(&text.unwrap_or_default())
-}
-
-pub(crate) fn begin(base: &BaseImage, store: &Store) -> Result<Built, TreeError> {
-    let mut layers = Vec::new();
-    if !base.tree.is_empty() {
-        layers.push(store.put(&base.tree)?.0);
-    }
-    Ok(Built { layers, base: base.lowest, key: base.key.clone(), alpine: base.alpine })
 }
 
 fn finished(
@@ -310,5 +344,5 @@ pub fn keep(files: &[PathBuf], layers: &Path) -> Result<PathBuf, BuildError> {
         };
         tree.add(&found.path, entry, &host)?;
     }
-    Ok(Store::open(layers)?.put(&tree)?.0)
+    Ok(Store::open(layers, Owners::Said)?.put(&tree)?.0)
 }

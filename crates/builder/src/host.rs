@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::glob;
+use crate::tree::Owners;
 use crate::view::View;
 
 /// How long a program may take to say what it is. A Java runtime takes a while on a busy machine.
@@ -29,6 +30,8 @@ pub(crate) struct Host {
     pub(crate) systems: Vec<String>,
     /// Its name for people.
     pub(crate) name: String,
+    /// To whom files of images belong.
+    pub(crate) owners: Owners,
     /// Answers that were given, by command; a program that was replaced is another file.
     asked: Mutex<BTreeMap<Question, Option<String>>>,
 }
@@ -48,7 +51,7 @@ pub(crate) struct Program {
 }
 
 impl Host {
-    pub(crate) fn read() -> Host {
+    pub(crate) fn read(owners: Owners) -> Host {
         let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let value = |key: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -60,7 +63,7 @@ impl Host {
         if systems[0] == "ubuntu" && systems.len() == 1 {
             systems.push("debian".to_owned());
         }
-        Host { systems, name: value("PRETTY_NAME"), asked: Mutex::default() }
+        Host { systems, name: value("PRETTY_NAME"), owners, asked: Mutex::default() }
     }
 
     pub(crate) fn is(&self, system: &str) -> bool {

@@ -25,6 +25,7 @@ mod mounts;
 mod owner;
 mod progress;
 mod run;
+mod skeleton;
 mod store;
 mod tree;
 mod view;

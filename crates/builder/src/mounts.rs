@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use agent::{Mount, MountSource};
@@ -37,7 +37,7 @@ impl Work<'_> {
             match mount.kind {
                 RunMountKind::Bind => {
                     let Some((tree, is_file)) = trees.next() else { continue };
-                    tree.write(&place)?;
+                    tree.write(&place, self.store.owners)?;
                     let from = if is_file { place.join("file") } else { place };
                     mounts.push(mounted(MountSource::Path(from), &mount.target, mount.read_only));
                 }
@@ -102,7 +102,7 @@ impl Work<'_> {
             fs::create_dir_all(&path).map_err(at(&path))?;
             let mode = Permissions::from_mode(mount.mode.unwrap_or(0o755));
             fs::set_permissions(&path, mode).map_err(at(&path))?;
-            chown(&path, mount.uid.or(Some(0)), mount.gid.or(Some(0))).map_err(at(&path))?;
+            self.store.give(&path, mount.uid, mount.gid)?;
         }
         Ok(path)
     }
@@ -138,7 +138,7 @@ impl Work<'_> {
         fs::write(place, &text).map_err(at(place))?;
         let mode = Permissions::from_mode(mount.mode.unwrap_or(0o400));
         fs::set_permissions(place, mode).map_err(at(place))?;
-        chown(place, mount.uid.or(Some(0)), mount.gid.or(Some(0))).map_err(at(place))?;
+        self.store.give(place, mount.uid, mount.gid)?;
         let target = match mount.target.as_os_str().is_empty() {
             true => Path::new("/run/secrets").join(&id),
             false => mount.target.clone(),

@@ -11,6 +11,7 @@ use base::{InstanceId, ServiceName};
 use spec::dockerfile::Run;
 
 use crate::progress::{Progress, Watch};
+use crate::tree::Owners;
 
 /// Slots of steps: past those of any instance, so that none has the same name.
 const SLOT: u32 = 1_000_000;
@@ -110,7 +111,7 @@ fn hosts() -> Vec<(IpAddr, Vec<String>)> {
 }
 
 /// What may have gone wrong, by what the command said, and the way out.
-pub(crate) fn hint(exit: &agent::Exit, alpine: bool, text: &str) -> Option<String> {
+pub(crate) fn hint(exit: &agent::Exit, alpine: bool, owners: Owners, text: &str) -> Option<String> {
     let last = exit.last_lines.join("\n");
     let uses = |word: &str| text.split([' ', ';', '&', '|', '(']).any(|w| w == word);
     if uses("apk") && (exit.code == Some(127) || last.contains("apk: not found")) {
@@ -128,6 +129,16 @@ pub(crate) fn hint(exit: &agent::Exit, alpine: bool, text: &str) -> Option<Strin
     }
     if exit.out_of_memory {
         return Some("it needed more memory than there is".to_owned());
+    }
+    // What the kernel says to who would change a file of the machine, and of another user.
+    let refused = ["Operation not permitted", "Value too large for defined data type"];
+    if owners == Owners::One && refused.iter().any(|words| last.contains(words)) {
+        return Some(
+            "files of this machine can be replaced but not changed without root, and all files of \
+             an image belong to one user: run ms as root, or install on the machine what the step \
+             would upgrade"
+                .to_owned(),
+        );
     }
     let missing = last.lines().rev().find_map(missing_program);
     let package = missing.as_deref().map(|program| match program {

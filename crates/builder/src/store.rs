@@ -11,18 +11,35 @@ use std::time::{Duration, SystemTime};
 use base::UnixNanos;
 use rustix::fs::{Timespec, Timestamps};
 
-use crate::tree::{Tree, TreeError, at};
+use crate::tree::{Owners, Tree, TreeError, at};
 
 /// Layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     layers: PathBuf,
+    pub(crate) owners: Owners,
 }
 
 impl Store {
-    pub(crate) fn open(layers: &Path) -> Result<Store, TreeError> {
+    pub(crate) fn open(layers: &Path, owners: Owners) -> Result<Store, TreeError> {
         fs::create_dir_all(layers).map_err(at(layers))?;
-        Ok(Store { layers: layers.to_owned() })
+        Ok(Store { layers: layers.to_owned(), owners })
+    }
+
+    /// Gives a file or folder to somebody, root when nobody is said.
+    pub(crate) fn give(
+        &self,
+        path: &Path,
+        user: Option<u32>,
+        group: Option<u32>,
+    ) -> Result<(), TreeError> {
+        match self.owners {
+            Owners::One => Ok(()),
+            Owners::Said => {
+                let (user, group) = (user.or(Some(0)), group.or(Some(0)));
+                std::os::unix::fs::chown(path, user, group).map_err(at(path))
+            }
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -35,6 +52,11 @@ impl Store {
         let folder = fs::File::open(&path).ok()?;
         touch(&folder);
         Some(path)
+    }
+
+    /// Whether a layer is still there; it counts as used now.
+    pub(crate) fn touch(&self, layer: &Path) -> bool {
+        layer.file_name().is_some_and(|name| self.get(&name.to_string_lossy()).is_some())
     }
 
     /// The layer of a step, the newest when it was made anew.
@@ -51,13 +73,17 @@ impl Store {
 
     /// The layer that holds a tree; whether it is new.
     pub(crate) fn put(&self, tree: &Tree) -> Result<(PathBuf, bool), TreeError> {
-        let name = tree.fingerprint()?;
+        let mut name = tree.fingerprint()?;
+        if self.owners == Owners::One {
+            // The same files are another layer when all of them belong to one.
+            name.push_str("-one");
+        }
         if let Some(path) = self.get(&name) {
             return Ok((path, false));
         }
         let aside = self.layers.join(format!(".{name}.{}.new", std::process::id()));
         let _left_over = fs::remove_dir_all(&aside);
-        let written = tree.write(&aside).and_then(|()| self.adopt(&aside, &name));
+        let written = tree.write(&aside, self.owners).and_then(|()| self.adopt(&aside, &name));
         if written.is_err() {
             let _rest = fs::remove_dir_all(&aside);
         }

@@ -4,15 +4,16 @@
 //! never changes after; the hash covers everything in it but times.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 
-use crate::view::{Found, OPAQUE, View};
+use crate::view::{Found, OPAQUE, OPAQUE_OF_USERS, View};
 
 /// Most entries of one layer.
 const ENTRIES_MAX: usize = 500_000;
@@ -35,6 +36,16 @@ pub enum TreeError {
 
 pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     move |cause| TreeError::Io { path: path.to_owned(), cause }
+}
+
+/// To whom the files of layers belong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Owners {
+    /// To whoever is said.
+    #[default]
+    Said,
+    /// To this process's user, the only one that there is in a user namespace.
+    One,
 }
 
 /// What an entry is.
@@ -140,12 +151,12 @@ impl Tree {
     }
 
     /// Writes everything into `root`, which is made.
-    pub(crate) fn write(&self, root: &Path) -> Result<(), TreeError> {
+    pub(crate) fn write(&self, root: &Path, owners: Owners) -> Result<(), TreeError> {
         fs::create_dir(root).map_err(at(root))?;
         fs::set_permissions(root, fs::Permissions::from_mode(0o755)).map_err(at(root))?;
         for (path, entry) in &self.0 {
             let to = root.join(path);
-            write(entry, &to).map_err(at(&to))?;
+            write(entry, &to, owners).map_err(at(&to))?;
         }
         // Folders are open to us until everything is in them.
         for (path, entry) in self.0.iter().rev() {
@@ -159,22 +170,20 @@ impl Tree {
     }
 }
 
-fn write(entry: &Entry, to: &Path) -> io::Result<()> {
+fn write(entry: &Entry, to: &Path, owners: Owners) -> io::Result<()> {
     let bits = || fs::Permissions::from_mode(entry.mode);
     let own = || match entry.owner {
-        Some((user, group)) => lchown(to, Some(user), Some(group)),
-        None => Ok(()),
+        Some((user, group)) if owners == Owners::Said => lchown(to, Some(user), Some(group)),
+        _ => Ok(()),
     };
     match &entry.node {
         Node::Folder { opaque } => {
             fs::create_dir(to)?;
             if *opaque {
-                rustix::fs::setxattr(to, OPAQUE, b"y", rustix::fs::XattrFlags::empty())?;
+                let mark = if owners == Owners::Said { OPAQUE } else { OPAQUE_OF_USERS };
+                rustix::fs::setxattr(to, mark, b"y", rustix::fs::XattrFlags::empty())?;
             }
-            match entry.owner {
-                Some((user, group)) => chown(to, Some(user), Some(group)),
-                None => Ok(()),
-            }
+            own()
         }
         Node::File { from } => {
             // Shares blocks where the file system can.
@@ -182,8 +191,12 @@ fn write(entry: &Entry, to: &Path) -> io::Result<()> {
             own()?;
             // After the owner, whose change clears some of them.
             fs::set_permissions(to, bits())?;
-            let modified = fs::metadata(from)?.modified()?;
-            File::open(to)?.set_times(FileTimes::new().set_modified(modified))
+            let of = fs::metadata(from)?;
+            let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+            let modified = Timespec { tv_sec: of.mtime(), tv_nsec: of.mtime_nsec() };
+            let times = Timestamps { last_access: now, last_modification: modified };
+            // By name: its own permissions may keep even its owner from opening it.
+            Ok(rustix::fs::utimensat(rustix::fs::CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW)?)
         }
         Node::Text(text) => {
             fs::write(to, text)?;

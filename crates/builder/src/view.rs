@@ -10,8 +10,9 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-/// The mark of a folder that hides what lies below it.
+/// The mark of a folder that hides what lies below it: root's, and anybody's.
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE_OF_USERS: &str = "user.overlay.opaque";
 
 /// Most symlinks on the way to one place.
 const LINKS_MAX: usize = 40;
@@ -207,6 +208,8 @@ fn is_whiteout(metadata: &Metadata) -> bool {
 }
 
 fn is_opaque(folder: &Path) -> bool {
-    let mut value = [0u8; 8];
-    rustix::fs::getxattr(folder, OPAQUE, &mut value).is_ok_and(|length| value[..length] == *b"y")
+    [OPAQUE, OPAQUE_OF_USERS].iter().any(|mark| {
+        let mut value = [0u8; 8];
+        rustix::fs::getxattr(folder, *mark, &mut value).is_ok_and(|length| value[..length] == *b"y")
+    })
 }

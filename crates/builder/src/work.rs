@@ -9,7 +9,7 @@ use base::{Clock, Place};
 use spec::dockerfile::{Action, Copy, Ignore, Origin, Plan, Run, RunMountKind, Stage, Start, Step};
 
 use crate::base_image::{BaseError, BaseImage, stand_in};
-use crate::build::{Builder, Built, Order, base_failed, begin};
+use crate::build::{Builder, Built, Order, base_failed};
 use crate::copy::{self, Source};
 use crate::error::{BuildError, step as failed};
 use crate::mounts::{remove_stub, stubs};
@@ -108,7 +108,7 @@ impl Work<'_> {
                         self.notes.push(note.clone());
                     }
                 }
-                Ok(begin(base, &self.store)?)
+                Ok(self.builder.begin(base, &self.store)?)
             }
             Err(error) => Err(base_failed(error, place)),
         }
@@ -307,7 +307,7 @@ impl Work<'_> {
             return Err(BuildError::Cancelled);
         }
         if !end.exit.success() {
-            let next = run::hint(&end.exit, built.alpine, &step.text);
+            let next = run::hint(&end.exit, built.alpine, self.store.owners, &step.text);
             let next = next.unwrap_or_else(|| "mend the step, then `ms build` again".to_owned());
             return Err(failed("build-step", what(), &step.place, said(&end.exit), next));
         }
@@ -326,7 +326,12 @@ fn said(exit: &agent::Exit) -> String {
     };
     match exit.last_lines.as_slice() {
         [] => format!("{how}; it said nothing"),
-        lines => format!("{how}; it said:\n{}", lines.join("\n")),
+        lines => {
+            // What a line was drawn over with is what it says in the end.
+            let last =
+                |line: &String| line.trim_end().rsplit('\r').next().unwrap_or_default().to_owned();
+            format!("{how}; it said:\n{}", lines.iter().map(last).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 

@@ -234,6 +234,7 @@ fn service() -> ServiceView {
         desired: 1,
         healthy: 1,
         instances: vec![instance()],
+        warnings: vec!["its limit `nofile` is 1024 instead of 4096".to_owned()],
         traffic: traffic(),
         cpu_cores: 0.5,
         memory_bytes: 1,

@@ -98,6 +98,9 @@ pub struct ServiceView {
     pub healthy: u32,
     /// Instances that exist, draining ones included.
     pub instances: Vec<InstanceView>,
+    /// What could not be done as the file asks, one sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Traffic in the last ten seconds.
     pub traffic: Traffic,
     /// CPU in use, in cores.

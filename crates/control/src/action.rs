@@ -20,12 +20,14 @@ pub enum Action {
     Put(Record),
     /// Delete a record.
     Delete(RecordKey),
-    /// Start this attempt of an instance; an earlier attempt of it has ended and may be cleared.
+    /// Start this attempt of an instance, after its `pre_start` steps; an earlier attempt of it has
+    /// ended and may be cleared.
     StartInstance(Arc<InstanceRecord>),
     /// Run the `post_start` steps of this attempt inside it, unless that is under way or done, and
     /// report how they went.
     RunPostStart(Arc<InstanceRecord>),
-    /// Ask it to stop, after its `pre_stop` steps, which take of the same time; kill its whole tree when `grace` has passed.
+    /// Ask it to stop, after its `pre_stop` steps, which take of the same time; kill its whole tree
+    /// when `grace` has passed. One whose `pre_start` steps run is not started any more.
     StopInstance {
         /// Which.
         id: InstanceId,

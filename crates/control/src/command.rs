@@ -368,6 +368,7 @@ fn make_release(work: &mut Work, definition: &spec::Service, prepared: &Value, c
         state: ReleaseState::Arriving,
         why: String::new(),
         served: false,
+        pre_started: false,
     };
     work.state.releases.insert((name.clone(), number), Arc::new(release));
     work.service(name, |s| {

@@ -6,6 +6,7 @@ use base::InstanceId;
 use crate::event::ReportedState;
 use crate::record::{InstanceRecord, Phase};
 use crate::state::State;
+use crate::supervise;
 use crate::work::Work;
 
 /// Asks instances to stop whose time has come.
@@ -15,11 +16,12 @@ pub(crate) fn proceed(work: &mut Work) {
     for record in draining {
         let id = &record.id;
         if record.stop_at.is_none() {
-            // What is only being started is not there to be stopped yet.
-            if !runs(&work.state, &record) {
+            let prepares = supervise::prepares(&work.state, &record);
+            // What is only being started is not there to be stopped yet; steps before it are.
+            if !prepares && !runs(&work.state, &record) {
                 continue;
             }
-            let drained = is_drained(&work.state, id);
+            let drained = prepares || is_drained(&work.state, id);
             if !drained && !record.drain_until.is_none_or(|at| work.due(at)) {
                 continue;
             }

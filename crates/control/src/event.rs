@@ -1,6 +1,6 @@
 //! What `step` is told: commands of people, observations of agent and edge, and the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use base::{InstanceId, ServiceName, UnixNanos};
@@ -76,6 +76,8 @@ pub struct Observation {
     pub instances: BTreeMap<InstanceId, Reported>,
     /// What the edge has applied.
     pub edge: EdgeReport,
+    /// Releases whose `pre_start` steps that run once were seen to be done.
+    pub pre_started: BTreeSet<(ServiceName, u64)>,
 }
 
 /// What the agent says of one instance.
@@ -95,12 +97,14 @@ pub struct Reported {
     pub port_env: Option<u16>,
     /// How its `post_start` steps went; `None` while they have not run, or as far as nobody knows.
     pub post_start: Option<Result<(), String>>,
+    /// What could not be done as the file asks, one sentence each; known once it runs.
+    pub warnings: Vec<String>,
 }
 
 /// The agent's word for an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReportedState {
-    /// Its start is under way.
+    /// Its start is under way, its `pre_start` steps among it.
     Launching,
     /// Runs; its health is not known yet.
     Running,

@@ -4,6 +4,7 @@
 //! meets the records of the engine before it. What runs and has a record is kept; what has a
 //! record and is gone has ended; what runs without a record is stopped.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base::{InstanceId, ServiceName};
@@ -33,6 +34,9 @@ pub(crate) fn take_in(work: &mut Work, observation: &Observation) {
             Some(reported) => seen(work, &record, reported),
             None => missing(work, &record, reported.is_some()),
         }
+    }
+    for (service, number) in &observation.pre_started {
+        work.release(service, *number, |release| release.pre_started = true);
     }
     let instances = &work.state.instances;
     let listed = &observation.instances;
@@ -112,9 +116,17 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
         return;
     }
     if !matches!(reported.state, ReportedState::Exited(_) | ReportedState::Launching) {
+        if record.started_at.is_none() {
+            warn(work, record, &reported.warnings);
+        }
+        let prepared = supervise::has_pre_start(&work.state, record);
         work.instance(id, |r| {
             if r.started_at.is_none() {
                 r.started_at = reported.started_at.or(Some(now.wall));
+                if prepared {
+                    // Steps before may take as long as they do.
+                    r.launched_at = Some(now.steady);
+                }
             }
             r.port_env = reported.port_env.or(r.port_env);
         });
@@ -161,6 +173,21 @@ fn seen(work: &mut Work, record: &InstanceRecord, reported: &Reported) {
         }
         ReportedState::Exited(_) if record.is_leaving() => work.ask_remove(id),
         ReportedState::Exited(_) => {}
+    }
+}
+
+/// Says what could not be done as the file asks: once of a release, whose instances are all alike.
+fn warn(work: &mut Work, record: &InstanceRecord, warnings: &[String]) {
+    for warning in warnings {
+        let service = record.service().clone();
+        let said = work.state.live.warned.entry(service).or_default();
+        if said.0 != record.release {
+            *said = (record.release, BTreeSet::new());
+        }
+        if said.1.insert(warning.clone()) {
+            let message = format!("{}: {warning}", record.id);
+            work.tell(Level::Warn, "not-as-asked", &record.id, message);
+        }
     }
 }
 

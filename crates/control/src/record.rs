@@ -131,7 +131,7 @@ pub enum ReleaseState {
 }
 
 /// One immutable version of a service. Key: `/apps/APP/releases/SERVICE/NUMBER`. Only `state`,
-/// `why` and `served` ever change.
+/// `why`, `served` and `pre_started` ever change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Release {
     /// The service.
@@ -155,6 +155,9 @@ pub struct Release {
     /// It took traffic once, so it is something to go back to.
     #[serde(default)]
     pub served: bool,
+    /// Its `pre_start` steps that run once, not for each instance, are done.
+    #[serde(default)]
+    pub pre_started: bool,
 }
 
 /// Where an instance stands.

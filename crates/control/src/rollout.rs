@@ -350,6 +350,9 @@ fn failure(work: &mut Work, view: &View, record: &InstanceRecord) -> Option<Stri
         let detail = seen.map(|r| why::detail(&r.detail)).unwrap_or_default();
         return Some(format!("{id} fails its health check{detail}"));
     }
+    if supervise::prepares(&work.state, record) {
+        return None;
+    }
     let within = supervise::start_within(&view.release.definition);
     let launched_at = record.launched_at?;
     let late = work.due(launched_at.plus(within));

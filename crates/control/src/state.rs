@@ -58,6 +58,8 @@ pub struct Live {
     pub pool_empty: bool,
     /// Changes of health that were told lately: since when, how many, and how many were not.
     pub told: BTreeMap<String, Told>,
+    /// What was said of a release of a service that could not be done as its file asks.
+    pub warned: BTreeMap<ServiceName, (u64, BTreeSet<String>)>,
 }
 
 /// What was told of one instance or service in the present minute.

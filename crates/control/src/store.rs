@@ -244,10 +244,7 @@ pub enum StoreError {
         cause: String,
     },
     /// The file holds other bytes than were written to it.
-    #[error(
-        "the state file {path} is damaged: {cause}; put a copy in its place, or move it away \
-        and `ms up` again"
-    )]
+    #[error("the state file {path} is damaged: {cause}")]
     Damaged {
         /// The file.
         path: std::path::PathBuf,

@@ -15,8 +15,9 @@ use base::{InstanceId, ServiceName};
 use spec::model::{Restart, Test};
 
 use crate::backoff;
-use crate::event::ReportedState;
+use crate::event::{Reported, ReportedState};
 use crate::record::{Exit, InstanceRecord, Intent, Level, Phase, Then};
+use crate::state::State;
 use crate::why;
 use crate::work::Work;
 
@@ -189,11 +190,26 @@ pub(crate) fn start_within(definition: &spec::Service) -> Duration {
     START_WITHIN.max(check.start_period.saturating_add(rounds))
 }
 
+/// Whether its release has steps that come before its program.
+pub(crate) fn has_pre_start(state: &State, record: &InstanceRecord) -> bool {
+    let release = state.release(record.service(), record.release);
+    release.is_some_and(|release| !release.definition.hooks.pre_start.is_empty())
+}
+
+/// Steps that come before its program run, as far as is known.
+pub(crate) fn prepares(state: &State, record: &InstanceRecord) -> bool {
+    let seen = state.observed.as_ref().and_then(|seen| seen.instances.get(&record.id));
+    let launches =
+        |r: &Reported| r.attempt == record.attempt && matches!(r.state, ReportedState::Launching);
+    seen.is_some_and(launches) && has_pre_start(state, record)
+}
+
 /// Notes which instances of a service are late.
 pub(crate) fn late(work: &mut Work, service: &ServiceName) {
     let starting = work.state.instances_of(service).filter(|r| r.phase == Phase::Starting);
     let known = &work.state.live.late;
-    let starting: Vec<_> = starting.filter(|r| !known.contains(&r.id)).cloned().collect();
+    let starting = starting.filter(|r| !known.contains(&r.id) && !prepares(&work.state, r));
+    let starting: Vec<_> = starting.cloned().collect();
     for record in &starting {
         let Some(release) = work.state.release(service, record.release).cloned() else { continue };
         let definition = &release.definition;

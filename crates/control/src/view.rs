@@ -182,7 +182,7 @@ pub fn instance(state: &State, record: &std::sync::Arc<InstanceRecord>) -> Insta
         Phase::Starting if record.started_at.is_some() => {
             format!("runs and is not healthy yet{detail}")
         }
-        Phase::Starting => "is being started".to_owned(),
+        Phase::Starting => format!("is being started{detail}"),
         Phase::Draining if record.stop_at.is_some() => format!("was asked to stop: {}", record.why),
         Phase::Draining => format!("finishes what it has and stops then: {}", record.why),
         Phase::Pending | Phase::Stopped | Phase::Failed => record.why.clone(),
@@ -379,6 +379,7 @@ pub(crate) fn note_health(work: &mut Work) {
     }
     let known = &work.state.services;
     work.state.live.health_since.retain(|name, _| known.contains_key(name));
+    work.state.live.warned.retain(|name, _| known.contains_key(name));
     let instances = &work.state.instances;
     work.state.live.told.retain(|about, _| {
         let instance = about.parse::<base::InstanceId>();

@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         balance: Balance::LeastRequests,
         endpoints: endpoints.collect(),
         hold: Duration::from_secs(5),
+        datagrams_from: None,
         unavailable_why: String::new(),
     };
     let listener =

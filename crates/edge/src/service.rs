@@ -1,7 +1,7 @@
 //! A service as one thread sees it: choosing an endpoint, connecting, waiting while there is none.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -60,11 +60,17 @@ impl LocalService {
             balance: Balance::LeastRequests,
             endpoints: Vec::new(),
             hold: Duration::ZERO,
+            datagrams_from: None,
             unavailable_why: format!("the app has no service `{name}`"),
         };
         let service =
             Service { upstream: Arc::new(upstream), loads: Vec::new(), held: Arc::default() };
         LocalService::new(name, Arc::new(service), Vec::new())
+    }
+
+    /// The address that datagrams to its instances come from.
+    pub(crate) fn datagrams_from(&self) -> Option<IpAddr> {
+        self.service.upstream.datagrams_from
     }
 
     fn pick(&self, tick: u64) -> Option<Rc<LocalEndpoint>> {

@@ -76,6 +76,8 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// How long a request or connection waits while no endpoint can take it.
     pub hold: Duration,
+    /// The address that datagrams to its instances come from; `None` leaves it to the kernel.
+    pub datagrams_from: Option<IpAddr>,
     /// Why no endpoint is ready, one sentence that a person can act on; told to clients whose wait
     /// is over. Empty when there is nothing to say.
     pub unavailable_why: String,

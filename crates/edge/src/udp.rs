@@ -126,7 +126,8 @@ impl Clients {
             return Err("full");
         }
         let dialled = endpoint.address.dial(self.listener.target_port());
-        let upstream = connect(dialled).map_err(|_| "no-socket")?;
+        let from = self.listener.service.borrow().datagrams_from();
+        let upstream = connect(from, dialled).map_err(|_| "no-socket")?;
         guard.become_session();
         let caller = self.worker.caller(client.ip(), &mut Caller::default());
         let stats = self.worker.stats(&endpoint, caller);
@@ -234,12 +235,12 @@ impl Drop for Session {
     }
 }
 
-fn connect(to: SocketAddr) -> io::Result<UdpSocket> {
+fn connect(from: Option<IpAddr>, to: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = match to {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = std::net::UdpSocket::bind((any, 0))?;
+    let socket = std::net::UdpSocket::bind((from.unwrap_or(any), 0))?;
     socket.connect(to)?;
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket)

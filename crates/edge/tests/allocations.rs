@@ -75,6 +75,7 @@ fn a_warm_connection_allocates_nothing_per_request() {
         balance: Balance::LeastRequests,
         endpoints: vec![endpoint],
         hold: Duration::ZERO,
+        datagrams_from: None,
         unavailable_why: String::new(),
     };
     let listener = Listener {

@@ -87,6 +87,7 @@ fn ten_thousand_silent_clients_cost_little_and_hinder_nobody() {
         balance: Balance::LeastRequests,
         endpoints: vec![endpoint],
         hold: Duration::from_secs(30),
+        datagrams_from: None,
         unavailable_why: String::new(),
     };
     let listener = Listener {

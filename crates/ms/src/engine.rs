@@ -4,6 +4,7 @@
 //! carries out what control decides, and answers the console.
 
 mod api;
+mod before;
 mod builds;
 mod carry;
 mod convert;

@@ -12,6 +12,9 @@ pub(super) const R4: Register = Register(4);
 pub(super) const R5: Register = Register(5);
 /// Kept over calls.
 pub(super) const R6: Register = Register(6);
+pub(super) const R7: Register = Register(7);
+pub(super) const R8: Register = Register(8);
+pub(super) const R9: Register = Register(9);
 /// The end of the stack, which lies below it.
 pub(super) const STACK: Register = Register(10);
 
@@ -71,6 +74,22 @@ impl Assembler {
         self.emit(0x54, to, R0, 0, number);
     }
 
+    /// `to |= from`, 32 bits.
+    pub(super) fn or(&mut self, to: Register, from: Register) {
+        self.emit(0x4c, to, from, 0, 0);
+    }
+
+    /// `to <<= number`, 32 bits.
+    pub(super) fn shift_left(&mut self, to: Register, number: i32) {
+        self.emit(0x64, to, R0, 0, number);
+    }
+
+    /// `to` = the map that this process knows by a descriptor.
+    pub(super) fn map(&mut self, to: Register, fd: i32) {
+        self.emit(0x18, to, R1, 0, fd);
+        self.emit(0, R0, R0, 0, 0);
+    }
+
     /// `to = memory[from + offset]`, 32 bits.
     pub(super) fn load(&mut self, to: Register, from: Register, offset: i16) {
         self.emit(0x61, to, from, offset, 0);
@@ -84,6 +103,16 @@ impl Assembler {
     /// `memory[to + offset] = from`, 32 bits.
     pub(super) fn store(&mut self, to: Register, offset: i16, from: Register) {
         self.emit(0x63, to, from, offset, 0);
+    }
+
+    /// `memory[to + offset] = from`, 16 bits.
+    pub(super) fn store_half(&mut self, to: Register, offset: i16, from: Register) {
+        self.emit(0x6b, to, from, offset, 0);
+    }
+
+    /// `memory[to + offset] = from`, 64 bits.
+    pub(super) fn store_wide(&mut self, to: Register, offset: i16, from: Register) {
+        self.emit(0x7b, to, from, offset, 0);
     }
 
     /// `memory[to + offset] = number`, 32 bits.
@@ -100,6 +129,17 @@ impl Assembler {
     /// Jumps when the lower 32 bits differ.
     pub(super) fn jump_unless(&mut self, register: Register, number: i32, to: Label) {
         self.emit_jump(0x56, register, number, to);
+    }
+
+    /// Jumps when the lower 32 bits of both are equal.
+    pub(super) fn jump_if_same(&mut self, register: Register, other: Register, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.emit(0x1e, register, other, 0, 0);
+    }
+
+    /// Jumps when a pointer is none.
+    pub(super) fn jump_if_null(&mut self, register: Register, to: Label) {
+        self.emit_jump(0x15, register, 0, to);
     }
 
     /// Jumps when `register > other`, 64 bits.

@@ -89,7 +89,7 @@ fn prepare(
     }
     view::enter(spec, warnings)?;
     let filters = spec.filters.clone();
-    let surroundings = Surroundings::new(&spec.process, spec.mode, filters, warnings)?;
+    let surroundings = Surroundings::new(spec, filters, warnings)?;
     if spec.mode != Mode::None && !spec.process.rights.privileged {
         // What the program could do to this process it could do to the state folder.
         sys::refuse_tracing();

@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::descriptors;
 use crate::isolation::Mode;
+use crate::spec::Logging;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Birth, Failure, RunRecord, ShimSpec, Step};
 
@@ -56,6 +57,16 @@ pub struct LogLimits {
 impl Default for LogLimits {
     fn default() -> LogLimits {
         LogLimits { file_bytes: 8 << 20, files_kept: 4 }
+    }
+}
+
+impl LogLimits {
+    /// With what a spec asks for instead; `None` keeps nothing.
+    pub(crate) fn with(self, asked: &Logging) -> Option<LogLimits> {
+        (!asked.none).then(|| LogLimits {
+            file_bytes: asked.file_bytes.unwrap_or(self.file_bytes),
+            files_kept: asked.files.map_or(self.files_kept, |files| files.saturating_sub(1)),
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 //! `2026-11-22T04:26:18.123456789Z stdout F text`, with `P` for a part of a longer line.
 //!
 //! Invariants: a file holds whole entries only; writing never waits for a reader; when the disk
-//! refuses, lines are dropped and counted, and the program goes on.
+//! refuses, lines are dropped and counted, and the program goes on. An instance that keeps no
+//! output is read all the same, or its program would wait for a reader.
 
 use std::collections::VecDeque;
 use std::io;
@@ -105,7 +106,8 @@ pub(super) struct Log {
     folder: OwnedFd,
     file: Option<OwnedFd>,
     size: u64,
-    limits: LogLimits,
+    /// `None` keeps nothing.
+    limits: Option<LogLimits>,
     dropped: u64,
     last: VecDeque<String>,
     batch: Vec<u8>,
@@ -114,10 +116,12 @@ pub(super) struct Log {
 const CURRENT: &str = "current.log";
 
 impl Log {
-    pub(super) fn open(folder: OwnedFd, limits: LogLimits) -> Log {
+    pub(super) fn open(folder: OwnedFd, limits: Option<LogLimits>) -> Log {
         let (last, batch) = (VecDeque::with_capacity(LAST_LINES), Vec::new());
         let mut log = Log { folder, file: None, size: 0, limits, dropped: 0, last, batch };
-        log.reopen();
+        if limits.is_some() {
+            log.reopen();
+        }
         log
     }
 
@@ -131,6 +135,7 @@ impl Log {
 
     /// Writes what was read from a stream, or its end when `bytes` is `None`.
     pub(super) fn take(&mut self, lines: &mut Lines, bytes: Option<&[u8]>, now: UnixNanos) {
+        let Some(limits) = self.limits else { return };
         let head = Head::new(now, lines.stream);
         let (batch, last) = (&mut self.batch, &mut self.last);
         let mut count = 0u64;
@@ -152,13 +157,13 @@ impl Log {
             None => lines.finish(each),
         }
         if count > 0 {
-            self.flush(count, now);
+            self.flush(count, limits, now);
         }
     }
 
-    fn flush(&mut self, count: u64, now: UnixNanos) {
-        if self.size >= self.limits.file_bytes {
-            self.rotate(now);
+    fn flush(&mut self, count: u64, limits: LogLimits, now: UnixNanos) {
+        if self.size >= limits.file_bytes {
+            self.rotate(limits, now);
         }
         if self.file.is_none() {
             self.reopen();
@@ -206,14 +211,14 @@ impl Log {
 
     /// Sets the file aside under a number above all others, also after somebody set the clock back:
     /// the numbers are the order of what was written.
-    fn rotate(&mut self, now: UnixNanos) {
+    fn rotate(&mut self, limits: LogLimits, now: UnixNanos) {
         let newest = self.aside().last().copied();
         let number = newest.map_or(now.0, |newest| now.0.max(newest.saturating_add(1)));
         let aside = format!("{number}.log");
         if rustix::fs::renameat(&self.folder, CURRENT, &self.folder, &aside).is_ok() {
             self.file = None;
             self.reopen();
-            self.prune();
+            self.prune(limits);
         }
     }
 
@@ -230,9 +235,9 @@ impl Log {
         aside
     }
 
-    fn prune(&self) {
+    fn prune(&self, limits: LogLimits) {
         let aside = self.aside();
-        let surplus = aside.len().saturating_sub(self.limits.files_kept as usize);
+        let surplus = aside.len().saturating_sub(limits.files_kept as usize);
         for old in &aside[..surplus] {
             let name = format!("{old}.log");
             let _kept = rustix::fs::unlinkat(&self.folder, name, rustix::fs::AtFlags::empty());
@@ -296,7 +301,28 @@ mod tests {
     use super::*;
 
     fn open(folder: &Path, limits: LogLimits) -> Log {
-        Log::open(fs::File::open(folder).unwrap().into(), limits)
+        Log::open(fs::File::open(folder).unwrap().into(), Some(limits))
+    }
+
+    #[test]
+    fn what_is_not_to_be_kept_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(fs::File::open(folder.path()).unwrap().into(), None);
+        let mut lines = Lines::new(Stream::Stdout);
+        log.take(&mut lines, Some(b"a\nb"), UnixNanos(1));
+        log.take(&mut lines, None, UnixNanos(2));
+        assert!(log.last_lines().is_empty());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_asked_for_counts_the_file_that_is_written_to() {
+        let own = LogLimits { file_bytes: 8, files_kept: 4 };
+        let with = |none, file_bytes, files| own.with(&crate::Logging { none, file_bytes, files });
+        assert_eq!(with(false, None, None), Some(own));
+        assert_eq!(with(false, Some(5), Some(1)), Some(LogLimits { file_bytes: 5, files_kept: 0 }));
+        assert_eq!(with(false, None, Some(3)), Some(LogLimits { file_bytes: 8, files_kept: 2 }));
+        assert_eq!(with(true, Some(5), Some(1)), None);
     }
 
     #[test]

@@ -14,9 +14,8 @@ use super::{failed, failure};
 use crate::isolation::Mode;
 use crate::rights::{self, Capabilities};
 use crate::seccomp::Program;
-use crate::spec::ProcessSpec;
 use crate::sys::{self, Forked};
-use crate::wire::{Command, Failure, Step};
+use crate::wire::{Command, Failure, ShimSpec, Step};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -27,6 +26,8 @@ pub(super) struct Surroundings {
     path: String,
     working_dir: PathBuf,
     ids: Option<Ids>,
+    /// There is one user, who has whichever number is asked for.
+    anybody: bool,
     mode: Mode,
     capabilities: Capabilities,
     filters: Vec<Program>,
@@ -55,11 +56,11 @@ pub(super) struct Running {
 impl Surroundings {
     /// Looks everything up in the view that this process has now.
     pub(super) fn new(
-        spec: &ProcessSpec,
-        mode: Mode,
+        whole: &ShimSpec,
         filters: Vec<Program>,
         warnings: &mut Vec<String>,
     ) -> Result<Surroundings, Failure> {
+        let (spec, mode, anybody) = (&whole.process, whole.mode, whole.is_anybody());
         let env: Result<_, _> =
             spec.env.iter().map(|(name, value)| CString::new(format!("{name}={value}"))).collect();
         let env = env.map_err(|_| bad("an environment variable holds a NUL byte"))?;
@@ -75,7 +76,10 @@ impl Surroundings {
                     let ids = user::look_up(text, &spec.rights.group_add)
                         .map_err(|what| Failure { step: Step::User, what, errno: 0 })?;
                     let own = rustix::process::geteuid().as_raw();
-                    let may_change = user::may_become(&ids);
+                    let may_change = anybody || user::may_become(&ids);
+                    if anybody && !spec.rights.group_add.is_empty() {
+                        warnings.push("it is in no further groups: not root".to_owned());
+                    }
                     if !may_change && own != ids.uid {
                         let why = if own == 0 { "this root may not" } else { "not root" };
                         warnings.push(format!("runs as uid {own}, not as `{text}`: {why}"));
@@ -108,6 +112,7 @@ impl Surroundings {
             path,
             working_dir: spec.working_dir.clone(),
             ids,
+            anybody,
             mode,
             capabilities,
             filters,
@@ -156,11 +161,16 @@ impl Surroundings {
         if let Some(folder) = &command.working_dir {
             other.working_dir.clone_from(folder);
         }
+        if command.privileged {
+            other.capabilities = rights::named("ALL");
+            other.filters.clear();
+            other.no_new_rights = false;
+        }
         if let Some(user) = &command.user {
             let refused = |what| Failure { step: Step::User, what, errno: 0 };
             let ids = user::look_up(user, &[]).map_err(refused)?;
             let own = rustix::process::geteuid();
-            let may_change = user::may_become(&ids);
+            let may_change = self.anybody || user::may_become(&ids);
             if !may_change && own.as_raw() != ids.uid {
                 return Err(refused(format!("`{user}`: only root's engine changes the user")));
             }
@@ -234,6 +244,10 @@ impl Surroundings {
                 let named = format!("limit {resource} of a process");
                 sys::limit(*resource, *soft, *hard).map_err(failed(Step::Setup, &named))?;
             }
+            if let Some(ids) = self.ids.as_ref().filter(|_| self.anybody) {
+                sys::be_called(ids.uid, ids.gid)
+                    .map_err(failed(Step::User, &format!("uid {} gid {}", ids.uid, ids.gid)))?;
+            }
             let filters = || {
                 let each = self.filters.iter().try_for_each(|filter| sys::filter_calls(filter));
                 each.map_err(failed(Step::Setup, "its seccomp filter"))
@@ -244,9 +258,11 @@ impl Surroundings {
             }
             sys::bound_capabilities(self.capabilities);
             if let Some(ids) = &self.ids {
-                sys::keep_capabilities();
-                sys::become_user(ids.uid, ids.gid, &ids.groups)
-                    .map_err(failed(Step::User, &format!("uid {} gid {}", ids.uid, ids.gid)))?;
+                if !self.anybody {
+                    sys::keep_capabilities();
+                    sys::become_user(ids.uid, ids.gid, &ids.groups)
+                        .map_err(failed(Step::User, &format!("uid {} gid {}", ids.uid, ids.gid)))?;
+                }
                 if ids.uid != 0 {
                     // In a network of its own it could listen on any port.
                     let kept = self.capabilities & rights::NET_BIND_SERVICE;

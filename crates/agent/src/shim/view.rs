@@ -7,6 +7,7 @@
 mod cover;
 mod kernel;
 mod overlay;
+pub(crate) mod parts;
 mod place;
 pub(crate) mod root;
 
@@ -52,8 +53,7 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     let hosts = open_path(&spec.folder.join("hosts"))?;
     let hostname = open_path(&spec.folder.join("hostname"))?;
 
-    // Without root the host's own files are shown: an overlay could not be written as root's.
-    let private = spec.process.view != View::Host && spec.mode == Mode::Full;
+    let private = spec.has_own_files();
     let is_image = private && matches!(spec.process.view, View::Image { .. });
     let new_root = if private {
         Some(overlay::mount(spec, warnings)?)
@@ -69,7 +69,9 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     own_names(spec, root, private, (&hosts, &hostname), warnings)?;
     let mut own_folders = vec![PathBuf::from("/tmp"), PathBuf::from("/run")];
     if private {
-        if !matches!(spec.process.view, View::Image { base: Base::Empty, .. }) {
+        // In a user namespace each disk is a part of the view already.
+        let is_empty = matches!(spec.process.view, View::Image { base: Base::Empty, .. });
+        if !is_empty && spec.mode == Mode::Full {
             root::disks(&spec.state, root, is_image, warnings);
         }
         let project = match is_image {
@@ -166,14 +168,15 @@ fn own_resolver(spec: &ShimSpec, root: BorrowedFd<'_>, private: bool, warnings: 
     }
 }
 
-/// Keeps this user's own number inside the user namespace.
+/// Keeps this user's own number inside the user namespace; among files of an image it is root.
 fn map_self(spec: &ShimSpec) -> Result<(), Failure> {
+    let (uid, gid) = if spec.is_anybody() { (0, 0) } else { (spec.uid, spec.gid) };
     let write = |file: &str, text: String| {
         std::fs::write(file, text).map_err(|e| failure(Step::Setup, file, e))
     };
     write("/proc/self/setgroups", "deny".to_owned())?;
-    write("/proc/self/uid_map", format!("{0} {0} 1", spec.uid))?;
-    write("/proc/self/gid_map", format!("{0} {0} 1", spec.gid))
+    write("/proc/self/uid_map", format!("{uid} {} 1", spec.uid))?;
+    write("/proc/self/gid_map", format!("{gid} {} 1", spec.gid))
 }
 
 fn unshare_cgroup() -> rustix::io::Result<()> {

@@ -11,9 +11,11 @@ use crate::harness::{FULL, House, Test, id, spec, with_house};
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test { name: "replicas_share_a_port", modes: FULL, body: replicas_share_a_port },
+        Test { name: "either_family_comes_first", modes: FULL, body: either_family_comes_first },
         Test { name: "runtimes_share_a_port", modes: FULL, body: runtimes_share_a_port },
         Test { name: "the_callee_sees_who_calls", modes: FULL, body: the_callee_sees_who_calls },
         Test { name: "the_hosts_loopback_is_out_of_reach", modes: FULL, body: hosts_loopback },
+        Test { name: "the_host_is_found_where_it_is", modes: FULL, body: host_listeners },
         Test { name: "localhost_is_the_instance", modes: FULL, body: localhost_is_the_instance },
     ]
 }
@@ -35,29 +37,41 @@ fn has_addresses(house: &House) -> bool {
     isolation.addressing == Addressing::Own
 }
 
-/// Serves `hello from ARG` on a port, beside an IPv6 twin as nginx has it.
+/// Serves `hello from ARG` on a port: at an address, and as its last argument says by IPv4 (4), by
+/// IPv6 alone (6), in this order, or by a socket that was let go at once (x).
 const PYTHON: &str = "
-import http.server, socket, sys
-for host in ('::', '::1'):
-    twin = socket.socket(socket.AF_INET6)
-    twin.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    twin.bind((host, int(sys.argv[1])))
-    twin.listen()
-    twin.close()
-twin = socket.socket(socket.AF_INET6)
-twin.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-twin.bind(('::', int(sys.argv[1])))
-twin.listen()
+import http.server, socket, sys, threading
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
         self.wfile.write(('hello from %s to %s' % (sys.argv[2], self.client_address[0])).encode())
-http.server.HTTPServer((sys.argv[3], int(sys.argv[1])), H).serve_forever()
+class Six(http.server.HTTPServer):
+    address_family = socket.AF_INET6
+    def server_bind(self):
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        super().server_bind()
+port, servers = int(sys.argv[1]), []
+for which in sys.argv[4]:
+    if which == '4': servers.append(http.server.HTTPServer((sys.argv[3], port), H, False))
+    else: servers.append(Six(('::1' if sys.argv[3] == '127.0.0.1' else '::', port), H, False))
+    servers[-1].server_bind()
+    if which == 'x':
+        servers[-1].server_activate()
+        servers.pop().server_close()
+# As asyncio does: bound all of them before any listens.
+for server in servers: server.server_activate()
+for server in servers[1:]: threading.Thread(target=server.serve_forever).start()
+servers[0].serve_forever()
 ";
 
 fn python(name: &str, port: u16, bind: &str, own: Ipv4Addr) -> ProcessSpec {
+    python_by("46", name, port, bind, own)
+}
+
+fn python_by(families: &str, name: &str, port: u16, bind: &str, own: Ipv4Addr) -> ProcessSpec {
     let port_text = port.to_string();
-    let mut spec = spec(name, &["/usr/bin/python3", "-c", PYTHON, &port_text, name, bind]);
+    let argv = ["/usr/bin/python3", "-c", PYTHON, &port_text, name, bind, families];
+    let mut spec = spec(name, &argv);
     spec.address = Some(own);
     spec.ports = vec![port];
     spec
@@ -96,6 +110,31 @@ fn replicas_share_a_port(mode: Mode) {
             }
             for instance in house.agent.instances() {
                 house.agent.kill(&instance.id).await.unwrap();
+            }
+        }
+    });
+}
+
+fn either_family_comes_first(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if !has_addresses(&house) {
+            return;
+        }
+        let port = agent::free_port([127, 0, 0, 1].into()).unwrap();
+        for families in ["6", "64", "46", "x4", "x46", "4x"] {
+            for bind in ["0.0.0.0", "127.0.0.1"] {
+                for (slot, own) in own_pair().into_iter().enumerate() {
+                    let name = format!("web.{}", slot + 1);
+                    let spec = python_by(families, &name, port, bind, own);
+                    house.agent.start(spec).await.unwrap();
+                    house.healthy(&id(&name)).await;
+                    assert!(get(own, port).await.contains(&name), "{families} {bind}");
+                    assert_eq!(house.agent.listening(&id(&name)), [(own, port).into()]);
+                }
+                for instance in house.agent.instances() {
+                    house.agent.kill(&instance.id).await.unwrap();
+                    house.exit_of(&instance.id).await;
+                }
             }
         }
     });
@@ -254,6 +293,53 @@ fn hosts_loopback(mode: Mode) {
             let refused = LOCAL.map(|local| format!("{local} ConnectionRefusedError"));
             assert_eq!(exit.last_lines, refused, "{own}");
         }
+    });
+}
+
+/// What listens on any address is found at every address of loopback, but for the programs.
+fn host_listeners(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if !has_addresses(&house) {
+            return;
+        }
+        let host = agent::host_address("127.64.0.0/16".parse().unwrap()).to_string();
+        for own in ["0.0.0.0", "::", "127.0.0.1"] {
+            let Ok(listener) = TcpListener::bind((own, 0)) else {
+                eprintln!("skip: {own} cannot be bound here");
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port().to_string();
+            let mut caller = spec("caller.1", &["/usr/bin/python3", "-c", CALL_EACH, &port]);
+            let mapped = format!("::ffff:{host}");
+            let there = [host.as_str(), &mapped];
+            // A service's address, where the edge does not listen.
+            let service = ["127.64.77.9", "::ffff:127.64.77.9"];
+            let each = LOCAL.iter().chain(&service).chain(&there);
+            caller.argv.extend(each.clone().map(|host| (*host).to_owned()));
+            caller.address = Some(own_pair()[0]);
+            let exit = house.run(caller).await;
+            let anywhere = own != "127.0.0.1";
+            let expected = each.map(|host| match anywhere && there.contains(host) {
+                true => format!("{host} reached"),
+                false => format!("{host} ConnectionRefusedError"),
+            });
+            // More lines than an exit's.
+            let printed = house.output(&id("caller.1"));
+            let expected: Vec<_> = expected.collect();
+            assert!(printed.ends_with(&expected), "{own}: {printed:?} {exit:?}");
+        }
+        // A program's own listener on any port is none of the host's.
+        let script = "
+import socket
+for bound in (True, False):
+    s = socket.socket()
+    if bound: s.bind(('0.0.0.0', 0))
+    s.listen()
+    socket.create_connection(('127.0.0.1', s.getsockname()[1]), 20)";
+        let mut caller = spec("caller.1", &["/usr/bin/python3", "-c", script]);
+        caller.address = Some(own_pair()[0]);
+        let exit = house.run(caller).await;
+        assert!(exit.success(), "{:?}", exit.last_lines);
     });
 }
 

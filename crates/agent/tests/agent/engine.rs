@@ -62,7 +62,8 @@ pub(crate) fn serve_as_false_root() {
         let isolation = agent.isolation();
         println!("{isolation:?}");
         let lacks = |what: &str| isolation.missing.iter().any(|line| line.starts_with(what));
-        assert_eq!(lacks("files "), isolation.mode != Mode::Full, "{isolation:?}");
+        assert_eq!(lacks("files "), !isolation.own_files, "{isolation:?}");
+        assert_eq!(lacks("users "), isolation.own_files && isolation.mode != Mode::Full);
         assert_eq!(lacks("addresses "), isolation.addressing != agent::Addressing::Own);
         assert!(!folder.path().join("trial").exists());
         let mut spec = sh("a.1", "id -u; sleep 0.2; echo runs");

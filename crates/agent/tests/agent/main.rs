@@ -4,6 +4,7 @@
 
 mod address;
 mod confine;
+mod datagrams;
 mod engine;
 mod fields;
 mod harness;
@@ -33,5 +34,6 @@ fn main() -> ExitCode {
     tests.extend(confine::tests());
     tests.extend(fields::tests());
     tests.extend(address::tests());
+    tests.extend(datagrams::tests());
     harness::run(tests)
 }

@@ -534,6 +534,7 @@ impl Service {
             memory_bytes: instances.iter().map(|i| i.memory_bytes).sum(),
             restarts: instances.iter().map(|i| i.restarts).sum(),
             instances,
+            warnings: Vec::new(),
             since: self.since,
         }
     }

@@ -10,6 +10,8 @@ const uPlot = globalThis.uPlot;
 
 /** Steps of an axis that counts: no parts of one. */
 const WHOLE = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
+// No finer than what `cores` shows, or two lines of the grid would have one name.
+const HUNDREDTHS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, ...WHOLE];
 /** The newest points may not be known yet; the figure beside the chart is the last of these. */
 const NEWEST_POINTS = 5;
 
@@ -17,7 +19,7 @@ const NEWEST_POINTS = 5;
 export const CHARTS = {
   traffic: { title: "Requests a second", show: rate, steps: WHOLE, lines: { requests: ["requests", "--accent"], errors: ["errors", "--bad", [5, 4]] } },
   latency: { title: "Latency", show: millis, lines: { p50_ms: ["p50", "--accent"], p99_ms: ["p99", "--violet", [5, 4]] } },
-  cpu: { title: "CPU cores", show: cores, lines: { cpu_cores: ["cores", "--accent"] } },
+  cpu: { title: "CPU cores", show: cores, steps: HUNDREDTHS, lines: { cpu_cores: ["cores", "--accent"] } },
   memory: { title: "Memory", show: bytes, steps: Array.from({ length: 45 }, (_, power) => 2 ** power), lines: { memory_bytes: ["memory", "--accent"] } },
 };
 const TABLE_ROWS = 24;

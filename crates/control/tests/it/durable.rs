@@ -28,6 +28,7 @@ fn carry_out(seen: &mut Observation, actions: &[Action], clock: &ManualClock) {
                     address: Some(record.address),
                     port_env: Some(4000),
                     post_start: None,
+                    warnings: Vec::new(),
                 };
                 seen.instances.insert(record.id.clone(), reported);
             }

@@ -69,6 +69,7 @@ impl Rig {
                         address: Some(record.address),
                         port_env: None,
                         post_start: None,
+                        warnings: Vec::new(),
                     };
                     self.seen.instances.insert(record.id.clone(), reported);
                 }

@@ -176,3 +176,45 @@ fn one_that_fails_its_check_before_it_was_ever_healthy_is_unhealthy() {
     assert_eq!((view.health, view.instances[0].phase), (Health::Failed, control::Phase::Unhealthy));
     assert_eq!(view.why, "web.1 has not been healthy yet: it fails its health check");
 }
+
+#[test]
+fn steps_before_the_start_take_their_time_and_are_ended_with_their_service() {
+    let mut file = service("web", 1);
+    file.restart = Restart::No;
+    let step = spec::model::Hook {
+        command: vec!["migrate".to_owned()],
+        user: None,
+        privileged: false,
+        working_dir: None,
+        environment: Default::default(),
+        image: None,
+        per_replica: false,
+    };
+    file.hooks.pre_start = vec![step];
+    let mut rig = Rig::new();
+    rig.eager = false;
+    rig.ask(up([file.clone()]));
+    rig.set("web.1", ReportedState::Launching);
+    rig.settle();
+    rig.wait(Duration::from_secs(3600));
+    rig.settle();
+    assert_eq!(rig.word("web"), Health::Starting, "nobody is late while steps run");
+    rig.seen.pre_started.insert((name("web"), 1));
+    rig.set("web.1", ReportedState::Running);
+    rig.settle();
+    assert!(rig.state.release(&name("web"), 1).unwrap().pre_started, "it is written down");
+    rig.wait(Duration::from_secs(60));
+    rig.settle();
+    assert_eq!(rig.word("web"), Health::Starting, "its own time begins after them");
+    rig.wait(Duration::from_secs(70));
+    rig.settle();
+    assert_eq!(rig.word("web"), Health::Failed);
+    // One whose steps run can be stopped.
+    let mut rig = Rig::new();
+    rig.eager = false;
+    rig.ask(up([file]));
+    rig.set("web.1", ReportedState::Launching);
+    rig.settle();
+    let said = rig.ask(Command::Stop { services: vec![name("web")] });
+    assert_eq!(said, ["stop web.1 SIGTERM 10s"]);
+}

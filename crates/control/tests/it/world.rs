@@ -3,7 +3,7 @@
 //! Processes outlive the engine, as real ones do; the edge dies with it. Nothing is carried out
 //! at once: starts, stops, removals and routes take their time, and requests go on while they do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +93,7 @@ impl World {
                 address: Some(process.address),
                 port_env: None,
                 post_start: Some(Ok(())),
+                warnings: Vec::new(),
             };
             (id.clone(), reported)
         });
@@ -104,6 +105,7 @@ impl World {
         Observation {
             instances: instances.collect(),
             edge: EdgeReport { applied_version, inflight },
+            pre_started: BTreeSet::new(),
         }
     }
 

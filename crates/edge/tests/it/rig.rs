@@ -55,6 +55,7 @@ pub(crate) struct Options {
     pub(crate) hold: Duration,
     pub(crate) why: &'static str,
     pub(crate) balance: Balance,
+    pub(crate) datagrams_from: Option<IpAddr>,
 }
 
 impl Default for Options {
@@ -67,6 +68,7 @@ impl Default for Options {
             hold: NEVER,
             why: "",
             balance: Balance::LeastRequests,
+            datagrams_from: None,
         }
     }
 }
@@ -98,6 +100,7 @@ impl Rig {
             balance: options.balance,
             endpoints,
             hold: options.hold,
+            datagrams_from: options.datagrams_from,
             unavailable_why: options.why.to_owned(),
         };
         let listener = Listener {

@@ -87,6 +87,18 @@ fn a_client_keeps_its_instance_and_is_counted() {
 }
 
 #[test]
+fn datagrams_come_from_where_they_are_told_to() {
+    let socket = UdpSocket::bind((address(), 8000)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let datagrams_from = Some(address());
+    let options = Options { protocol: Protocol::Udp, datagrams_from, ..Options::default() };
+    let rig = Rig::with(options, vec![ready(1, socket.local_addr().unwrap())]);
+    client(&rig, address()).send(b"x").unwrap();
+    let (_, from) = socket.recv_from(&mut [0; 9]).unwrap();
+    assert_eq!(Some(from.ip()), datagrams_from);
+}
+
+#[test]
 fn datagrams_of_any_length_pass_whole() {
     let rig = rig(Limits::default(), vec![ready(1, named("a"))]);
     let client = client(&rig, address());

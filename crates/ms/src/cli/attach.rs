@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use base::{Clock, Problem};
-use console::wire::{Command, Health, LogLine, Overview};
+use console::wire::{Command, EventView, Health, LogLine, Overview};
 use tokio::time::Instant;
 
 use super::api::Client;
@@ -16,8 +16,10 @@ use super::logs::{Printer, Tail};
 use super::out::Out;
 use super::progress::{Live, POLL, Wanted, chosen, conclude};
 use super::settle::{Goal, Verdict, verdict};
+use super::show::moment;
 use super::status::{View, rows};
 use super::stop::{DONE, FAILED, INTERRUPTED, Outcome, Stop};
+use super::style::clean;
 use super::terminal::Keys;
 use super::up::Start;
 
@@ -27,6 +29,8 @@ const CALM: Duration = Duration::from_secs(1);
 const HOLD: Duration = Duration::from_secs(2);
 /// Lines held back at most; older ones are left out and counted.
 const HELD_MAX: usize = 1000;
+/// Events that are asked for at once; with more between two looks, the rest is said at the next.
+const EVENTS: usize = 100;
 const ESCAPE: u8 = 0x1b;
 const BACKSPACE: [u8; 2] = [0x7f, 0x08];
 
@@ -70,6 +74,7 @@ pub(crate) async fn run(
         view: View::default(),
         overview: None,
         engine: None,
+        told: None,
         phase: Phase::Starting,
         held: VecDeque::new(),
         left_out: 0,
@@ -93,6 +98,8 @@ struct Session<'a> {
     overview: Option<Overview>,
     /// Process id of the engine that took the command.
     engine: Option<u32>,
+    /// The newest event that was said, or was there when the services ran.
+    told: Option<u64>,
     phase: Phase,
     held: VecDeque<LogLine>,
     left_out: u64,
@@ -183,6 +190,7 @@ impl Session<'_> {
         } else if self.phase == Phase::Starting && self.clock.monotonic() - self.start.at >= HOLD {
             self.release(out)?;
         }
+        self.troubles(out).await?;
         self.changes(&overview, out)?;
         if self.printer.folds() {
             self.live.erase(out)?;
@@ -210,6 +218,36 @@ impl Session<'_> {
             Err(Stop::Failed { problems, .. }) => problems.iter().try_for_each(|p| out.error(p)),
             other => other.map(|_| ()),
         }
+    }
+
+    /// Says what went wrong since the last look, which may be over already: an instance that ended
+    /// and runs again. What that makes of its service is said by `changes`.
+    async fn troubles(&mut self, out: &mut Out) -> Outcome<()> {
+        if self.phase == Phase::Starting {
+            return Ok(());
+        }
+        let Some(told) = self.told else {
+            let newest = self.client.events(0, 1).await.unwrap_or_default();
+            self.told = Some(newest.last().map_or(0, |event| event.seq));
+            return Ok(());
+        };
+        // An engine that is away for a moment is asked again.
+        let events = self.client.events(told, EVENTS).await.unwrap_or_default();
+        let Some(newest) = events.last() else { return Ok(()) };
+        self.told = Some(newest.seq);
+        let wanted = |event: &&EventView| {
+            let mine = |name: &str| self.wanted.names.iter().any(|wanted| wanted == name);
+            event.level != "info"
+                && event.instance.is_some()
+                && event.service.as_ref().is_some_and(|name| mine(name.as_str()))
+        };
+        let lines: Vec<String> = events.iter().filter(wanted).map(trouble).collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.live.erase(out)?;
+        // The last lines of output stand above already.
+        lines.iter().try_for_each(|line| out.progress(line))
     }
 
     /// Says which services changed since the last look; while a block shows them, it is enough.
@@ -339,6 +377,12 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// One timestamped line, without what the program wrote last.
+fn trouble(event: &EventView) -> String {
+    let message = clean(event.message.lines().next().unwrap_or_default(), false);
+    format!("{} {message}", moment(event.at))
 }
 
 /// The next key; never when there is no keyboard.

@@ -38,6 +38,7 @@ pub(crate) async fn run(exec: &Exec, client: &Client) -> Outcome {
         working_dir: exec.workdir.clone(),
         user: exec.user.clone(),
         terminal,
+        privileged: false,
     };
     let mut interrupt = Interrupt::listen()?;
     if !terminal {

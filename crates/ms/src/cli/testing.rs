@@ -79,6 +79,7 @@ pub(crate) fn service(name: &str) -> ServiceView {
         desired: 1,
         healthy: 1,
         instances: vec![instance],
+        warnings: vec![],
         traffic: traffic(),
         cpu_cores: 0.124,
         memory_bytes: 12 << 20,

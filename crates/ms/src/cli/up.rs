@@ -1,5 +1,6 @@
 //! `ms up`: reads the file, starts the engine when none runs, and makes the app what it says.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -163,6 +164,9 @@ impl Start<'_> {
     ) -> Outcome<()> {
         let took = clock.monotonic() - self.at;
         let ready = stands == Verdict::Reached;
+        for warning in self.not_as_asked(overview) {
+            out.warning(&warning)?;
+        }
         if out.mode.json {
             #[derive(Serialize)]
             struct Done<'a> {
@@ -187,6 +191,29 @@ impl Start<'_> {
             out.text(&summary(overview, names, took, out.mode.color))?;
         }
         out.flush()
+    }
+}
+
+impl Start<'_> {
+    /// What the changed services do without, each once with all that it is true of.
+    fn not_as_asked(&self, overview: &Overview) -> Vec<Problem> {
+        let changed = overview.services.iter().filter(|s| self.changed.contains(&s.name));
+        let mut by_warning: BTreeMap<&str, Vec<&base::ServiceName>> = BTreeMap::new();
+        for service in changed {
+            for warning in &service.warnings {
+                by_warning.entry(warning).or_default().push(&service.name);
+            }
+        }
+        let problem = |(warning, names): (&str, Vec<&base::ServiceName>)| {
+            let listed: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let problem = Problem::new("not-as-asked", format!("{}: {warning}", listed.join(", ")))
+                .with_next("ms explain not-as-asked");
+            match names.first().and_then(|name| self.app.services.get(*name)) {
+                Some(service) => problem.with_place(service.place.clone()),
+                None => problem,
+            }
+        };
+        by_warning.into_iter().map(problem).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agent::{Agent, InstanceEvent};
+use agent::{Agent, InstanceEvent, Ports};
 use base::{InstanceId, Problem, ServiceName, SteadyNanos, UnixNanos};
 use console::wire::{self, Accepted};
 use control::{
@@ -27,6 +27,7 @@ use tokio::time::MissedTickBehavior;
 use up::{Then, UpReady};
 
 use super::api::Shared;
+use super::before::{self, Before, Launch, NotStarted, Once};
 use super::convert;
 use super::ending::WhenDown;
 use super::given;
@@ -65,13 +66,34 @@ type Reply = oneshot::Sender<Result<Accepted, Problem>>;
 
 /// Something that ran beside the loop and is done.
 enum Done {
-    Started { id: InstanceId, attempt: u32, result: Result<(), String> },
-    Removed { id: InstanceId },
-    PostStarted { id: InstanceId, attempt: u32, how: Result<(), String> },
+    Started {
+        id: InstanceId,
+        attempt: u32,
+        /// The release whose `pre_start` steps that run once are done.
+        pre_started: Option<u64>,
+        result: Result<(), NotStarted>,
+    },
+    Removed {
+        id: InstanceId,
+    },
+    PostStarted {
+        id: InstanceId,
+        attempt: u32,
+        how: Result<(), String>,
+    },
     Other,
-    Up { up: Box<UpReady>, reply: Reply },
-    Built { answer: Result<Accepted, Problem>, reply: Reply },
-    UpFailed { problem: Problem, reply: Reply },
+    Up {
+        up: Box<UpReady>,
+        reply: Reply,
+    },
+    Built {
+        answer: Result<Accepted, Problem>,
+        reply: Reply,
+    },
+    UpFailed {
+        problem: Problem,
+        reply: Reply,
+    },
 }
 
 /// What runs beside the loop and would hold something up if nobody heard of its end.
@@ -92,14 +114,18 @@ pub(super) struct Carrier {
     works: JoinSet<Done>,
     /// What each of `works` is, for when it ends with a panic.
     undertaken: HashMap<TaskId, Undertaken>,
-    launching: HashMap<InstanceId, u32>,
+    launching: HashMap<InstanceId, Launch>,
+    /// The `pre_start` steps of a release that run once, while they have not been seen to be done.
+    once: HashMap<(ServiceName, u64), Once>,
+    /// Releases whose steps that run once were seen to be done.
+    pre_started: BTreeSet<(ServiceName, u64)>,
     removing: HashSet<InstanceId>,
     failed_starts: HashMap<InstanceId, Reported>,
     /// By instance the attempt whose `post_start` steps were begun, and how they ended.
     post_started: HashMap<InstanceId, (u32, Option<Result<(), String>>)>,
     /// Instances whose `pre_stop` steps were begun.
     pre_stopped: HashSet<InstanceId>,
-    listening: HashMap<InstanceId, BTreeSet<u16>>,
+    listening: HashMap<InstanceId, Ports>,
     /// The tick at which the youngest instance was started.
     youngest_tick: u64,
     names: convert::Names,
@@ -139,6 +165,8 @@ impl Carrier {
             works: JoinSet::new(),
             undertaken: HashMap::new(),
             launching: HashMap::new(),
+            once: HashMap::new(),
+            pre_started: BTreeSet::new(),
             removing: HashSet::new(),
             failed_starts: HashMap::new(),
             post_started: HashMap::new(),
@@ -193,6 +221,7 @@ impl Carrier {
             }
         }
         self.agent.stop_deleting();
+        self.launching.values().for_each(Launch::give_up);
         // A build under way stops, and what it has finished is kept.
         self.shared.ending.store(true, Ordering::Relaxed);
         let finish = async { while self.works.join_next().await.is_some() {} };
@@ -243,15 +272,16 @@ impl Carrier {
             instances.insert(status.id.clone(), convert::reported(&status, listening));
         }
         instances.extend(self.failed_starts.clone());
-        for (id, attempt) in &self.launching {
+        for (id, launch) in &self.launching {
             let launching = Reported {
-                attempt: *attempt,
+                attempt: launch.attempt,
                 state: ReportedState::Launching,
-                detail: String::new(),
+                detail: launch.detail().to_owned(),
                 started_at: None,
                 address: instances.get(id).and_then(|r| r.address),
                 port_env: None,
                 post_start: None,
+                warnings: Vec::new(),
             };
             instances.insert(id.clone(), launching);
         }
@@ -265,7 +295,7 @@ impl Carrier {
             applied_version: status.version >> REVISION_BITS,
             inflight: status.inflight.clone(),
         };
-        Observation { instances, edge }
+        Observation { instances, edge, pre_started: self.pre_started.clone() }
     }
 
     fn carry_out(&mut self, handled: Handled) {
@@ -286,18 +316,30 @@ impl Carrier {
             }
         }
         let state = self.control.state();
+        self.pre_started.retain(|(service, number)| {
+            state.release(service, *number).is_some_and(|release| !release.pre_started)
+        });
+        self.once.retain(|(service, number), _| {
+            state.release(service, *number).is_some_and(|release| !release.pre_started)
+        });
         let names = convert::names(&state);
         if names != self.names {
-            // An instance whose file cannot be written keeps the names that it knew.
-            let _ = self.agent.update_hosts(|id| convert::hosts_of(&state, id));
             self.names = names;
+            self.write_names();
         }
         self.shared.changed();
     }
 
+    /// Tells instances the names that they find now.
+    fn write_names(&self) {
+        let (state, own) = (self.control.state(), self.own_addresses);
+        // An instance whose file cannot be written keeps the names that it knew.
+        let _ = self.agent.update_hosts(|id| convert::hosts_of(&state, id, own));
+    }
+
     fn start(&mut self, record: Arc<InstanceRecord>) {
         let (id, attempt) = (record.id.clone(), record.attempt);
-        if self.launching.get(&id) == Some(&attempt) {
+        if self.launching.get(&id).is_some_and(|launch| launch.attempt == attempt) {
             return;
         }
         let state = self.control.state();
@@ -314,17 +356,25 @@ impl Carrier {
         self.listening.remove(&id);
         self.post_started.remove(&id);
         self.pre_stopped.remove(&id);
-        self.launching.insert(id.clone(), attempt);
-        let agent = self.agent.clone();
+        let steps = release.definition.hooks.pre_start.clone();
+        let key = (record.service().clone(), record.release);
+        let once = (!release.pre_started && !self.pre_started.contains(&key))
+            .then(|| self.once.entry(key).or_default().clone());
+        let (launch, unwanted) = Launch::new(attempt, !steps.is_empty());
+        self.launching.insert(id.clone(), launch);
+        let (agent, state_dir, number) = (self.agent.clone(), dir.clone(), record.release);
         let undertaken = Undertaken::Start { id: id.clone(), attempt };
         let work = self.works.spawn(async move {
             let written =
                 tokio::task::spawn_blocking(move || given::write(&given.definition, &dir));
-            let result = match written.await.unwrap_or_else(|e| Err(e.to_string())) {
-                Ok(()) => agent.start(spec).await.map_err(|e| e.to_string()),
-                Err(why) => Err(why),
+            let (once_done, result) = match written.await.unwrap_or_else(|e| Err(e.to_string())) {
+                Ok(()) => {
+                    let before = Before { agent, state_dir, spec, steps, once, unwanted };
+                    before::start(before).await
+                }
+                Err(why) => (false, Err(why.into())),
             };
-            Done::Started { id, attempt, result }
+            Done::Started { id, attempt, pre_started: once_done.then_some(number), result }
         });
         self.undertaken.insert(work.id(), undertaken);
     }
@@ -353,6 +403,9 @@ impl Carrier {
     }
 
     fn stop(&mut self, id: InstanceId, signal: String, grace: Duration) {
+        if let Some(launch) = self.launching.get(&id) {
+            return launch.give_up();
+        }
         let agent = self.agent.clone();
         let signal = spec::signal_number(&signal).unwrap_or(libc::SIGTERM);
         let first = self.pre_stopped.insert(id.clone());
@@ -395,8 +448,7 @@ impl Carrier {
         let version = (self.plan.version << REVISION_BITS) | self.revision;
         let state = self.control.state();
         let (listening, host_ports) = (&self.listening, &self.shared.host_ports);
-        let takes_udp = self.agent.isolation().addressing.takes_udp();
-        let table = convert::routes(&state, &self.plan, version, listening, host_ports, takes_udp);
+        let table = convert::routes(&state, &self.plan, version, listening, host_ports);
         self.routes.send_replace(Arc::new(table));
     }
 
@@ -414,15 +466,16 @@ impl Carrier {
             }
         };
         match done {
-            Done::Started { id, attempt, result } => {
+            Done::Started { id, attempt, pre_started, result } => {
                 self.launching.remove(&id);
                 self.youngest_tick = self.ticks;
-                // What of it could not be done as asked.
-                for warning in self.agent.status(&id).into_iter().flat_map(|s| s.warnings) {
-                    eprintln!("{id}: {warning}");
+                if let Some(number) = pre_started {
+                    let key = (id.service().clone(), number);
+                    self.once.remove(&key);
+                    self.pre_started.insert(key);
                 }
-                if let Err(error) = result {
-                    let failed = failed_start(attempt, self.shared.clock.now(), error);
+                if let Err(why) = result {
+                    let failed = failed_start(attempt, self.shared.clock.now(), why);
                     self.failed_starts.insert(id, failed);
                 }
             }
@@ -461,8 +514,8 @@ impl Carrier {
         match undertaken {
             Some(Undertaken::Start { id, attempt }) => {
                 self.launching.remove(&id);
-                let error = "the engine failed at it; engine.log has the place".to_owned();
-                let failed = failed_start(attempt, self.shared.clock.now(), error);
+                let why = "the engine failed at it; engine.log has the place".to_owned();
+                let failed = failed_start(attempt, self.shared.clock.now(), why.into());
                 self.failed_starts.insert(id, failed);
             }
             Some(Undertaken::Removal { id }) => {
@@ -550,6 +603,7 @@ impl Carrier {
             self.ticks.is_multiple_of(ADDRESSES_EVERY) && self.shared.host_ports.look_again();
         if moved {
             self.publish();
+            self.write_names();
         }
         // What holds up a start changes without a report of its own.
         let begins = |s: &agent::InstanceStatus| {
@@ -583,8 +637,9 @@ fn unwritable(error: impl std::error::Error) -> Problem {
         .with_next("make room on the disk of the state folder, then try again")
 }
 
-fn failed_start(attempt: u32, at: UnixNanos, error: String) -> Reported {
-    let exit = control::Exit { at, start_error: Some(error), ..control::Exit::default() };
+fn failed_start(attempt: u32, at: UnixNanos, not: NotStarted) -> Reported {
+    let NotStarted { why, last_lines } = not;
+    let exit = control::Exit { at, start_error: Some(why), last_lines, ..control::Exit::default() };
     Reported {
         attempt,
         state: ReportedState::Exited(exit),
@@ -593,6 +648,7 @@ fn failed_start(attempt: u32, at: UnixNanos, error: String) -> Reported {
         address: None,
         port_env: None,
         post_start: None,
+        warnings: Vec::new(),
     }
 }
 

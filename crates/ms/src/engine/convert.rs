@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{HealthSpec, HealthTest, InstanceStatus, MountSource, ProcessSpec, View};
+use agent::{HealthSpec, HealthTest, InstanceStatus, MountSource, Ports, ProcessSpec, View};
 use base::InstanceId;
 use control::{InstanceRecord, Release, Reported, ReportedState, RoutePlan, State};
 use edge::{Balance, EndpointAddress, EndpointState, Listener, RouteTable, Upstream};
@@ -74,7 +74,7 @@ pub(super) fn process(
             None => View::Overlay { layers: prepared.layers },
         },
         mounts: mounts(definition, &record.id, state_dir),
-        hosts: hosts_of(state, &record.id),
+        hosts: hosts_of(state, &record.id, own_address),
         hostname: Some(hostname),
         address: own_address.then_some(record.address),
         limits: limits(&definition.limits),
@@ -85,7 +85,12 @@ pub(super) fn process(
         health: prepared.health.map(health),
         ports,
         offline: false,
+        logging: logging(&definition.logging),
     }
+}
+
+fn logging(asked: &model::Logging) -> agent::Logging {
+    agent::Logging { none: asked.none, file_bytes: asked.file_bytes_max, files: asked.files_max }
 }
 
 fn limits(asked: &model::Limits) -> agent::Limits {
@@ -97,10 +102,21 @@ fn limits(asked: &model::Limits) -> agent::Limits {
         }),
         memory_reserved_bytes: asked.memory_reserved_bytes,
         cpus: asked.cpus,
-        cpu_shares: asked.cpu_shares,
+        cpu_shares: asked.cpu_shares.or_else(|| asked.cpus_reserved.map(shares)),
         cpuset: asked.cpuset.clone(),
         pids: asked.pids,
     }
+}
+
+/// The weight of who has so many processors set aside: more than that of others, which is 1024.
+fn shares(cpus: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to what the kernel takes"
+    )]
+    let shares = ((1.0 + cpus) * 1024.0).round().clamp(2.0, 262_144.0) as u32;
+    shares
 }
 
 fn rights(asked: &model::Rights) -> agent::Rights {
@@ -161,14 +177,20 @@ pub(super) fn names(state: &State) -> Names {
 }
 
 /// The names that an instance finds.
-pub(super) fn hosts_of(state: &State, id: &InstanceId) -> Vec<(IpAddr, Vec<String>)> {
+pub(super) fn hosts_of(
+    state: &State,
+    id: &InstanceId,
+    own_address: bool,
+) -> Vec<(IpAddr, Vec<String>)> {
+    let alone = if own_address { agent::host_address(state.pool) } else { Ipv4Addr::LOCALHOST };
     let caller = state.services.get(id.service());
-    caller.map(|caller| hosts(state, &caller.definition)).unwrap_or_default()
+    caller.map(|caller| hosts(state, &caller.definition, alone)).unwrap_or_default()
 }
 
 /// The names that instances of a service find. A name leads to one service: to the one that is
-/// called so, or else to the first in the order of their names.
-fn hosts(state: &State, caller: &Service) -> Vec<(IpAddr, Vec<String>)> {
+/// called so, or else to the first in the order of their names. The host itself is at `alone` when
+/// it has no address but loopback's.
+fn hosts(state: &State, caller: &Service, alone: Ipv4Addr) -> Vec<(IpAddr, Vec<String>)> {
     let mut taken: BTreeSet<&str> = BTreeSet::new();
     let mut hosts = Vec::new();
     for service in state.services.values() {
@@ -183,9 +205,9 @@ fn hosts(state: &State, caller: &Service) -> Vec<(IpAddr, Vec<String>)> {
         }
     }
     let extra = caller.networking.extra_hosts.iter();
-    hosts.extend(extra.filter_map(|host| {
-        let address = host.address.or_else(|| gateway(&net::local_addresses()))?;
-        Some((address, vec![host.name.clone()]))
+    hosts.extend(extra.map(|host| {
+        let gateway = || gateway(&net::local_addresses()).unwrap_or(IpAddr::V4(alone));
+        (host.address.unwrap_or_else(gateway), vec![host.name.clone()])
     }));
     hosts
 }
@@ -233,14 +255,13 @@ fn anonymous(state_dir: &Path, id: &InstanceId, target: &Path) -> PathBuf {
 }
 
 /// What the edge is given for a plan. `listening` adds ports that instances were seen to listen
-/// on beside those that were declared. UDP is routed only if `takes_udp`.
+/// on beside those that were declared.
 pub(super) fn routes(
     state: &State,
     plan: &RoutePlan,
     version: u64,
-    listening: &HashMap<InstanceId, BTreeSet<u16>>,
+    listening: &HashMap<InstanceId, Ports>,
     host_ports: &HostPorts,
-    takes_udp: bool,
 ) -> RouteTable {
     let mut table = RouteTable { version, ..RouteTable::default() };
     for (name, route) in &plan.services {
@@ -257,7 +278,8 @@ pub(super) fn routes(
         let mut ports = ports(release);
         ports.extend(published.iter().map(|published| published.target));
         let mine = route.endpoints.iter().filter(|e| e.port_env.is_none());
-        ports.extend(mine.filter_map(|e| listening.get(&e.instance)).flatten());
+        let mine: Vec<&Ports> = mine.filter_map(|e| listening.get(&e.instance)).collect();
+        ports.extend(mine.iter().flat_map(|found| &found.tcp));
         let mut listen = |kind, addr, target_port, published| {
             let protocol = match kind {
                 PortKind::Tcp => protocol(target_port),
@@ -277,11 +299,10 @@ pub(super) fn routes(
             }
         };
         reach(PortKind::Tcp, ports, published);
-        if takes_udp {
-            let mut ports = release.definition.udp_ports();
-            ports.extend(published_udp.iter().map(|published| published.target));
-            reach(PortKind::Udp, ports, published_udp);
-        }
+        let mut ports = release.definition.udp_ports();
+        ports.extend(published_udp.iter().map(|published| published.target));
+        ports.extend(mine.iter().flat_map(|found| &found.udp));
+        reach(PortKind::Udp, ports, published_udp);
         table.services.insert(name.clone(), Arc::new(upstream(definition, route)));
     }
     table.callers = plan.callers.iter().map(|(ip, name)| (IpAddr::V4(*ip), name.clone())).collect();
@@ -289,6 +310,7 @@ pub(super) fn routes(
 }
 
 fn upstream(definition: &Service, route: &control::ServiceRoute) -> Upstream {
+    let own = route.endpoints.iter().any(|e| e.port_env.is_none());
     let endpoints = route.endpoints.iter().map(|e| edge::Endpoint {
         instance: e.instance.clone(),
         address: match e.port_env {
@@ -305,13 +327,15 @@ fn upstream(definition: &Service, route: &control::ServiceRoute) -> Upstream {
         },
         endpoints: endpoints.collect(),
         hold: HOLD,
+        // What an instance sends to localhost stays with it, so a client of it may not be there.
+        datagrams_from: own.then_some(IpAddr::V4(route.address)),
         unavailable_why: route.why.clone(),
     }
 }
 
 /// What control is told of one instance that the agent has, and that was seen to listen on these
 /// ports.
-pub(super) fn reported(status: &InstanceStatus, listening: Option<&BTreeSet<u16>>) -> Reported {
+pub(super) fn reported(status: &InstanceStatus, listening: Option<&Ports>) -> Reported {
     let state = match (&status.phase, status.healthy) {
         (agent::Phase::Starting, _) => ReportedState::Launching,
         (agent::Phase::Exited(exit), _) => ReportedState::Exited(exited(exit)),
@@ -326,10 +350,10 @@ pub(super) fn reported(status: &InstanceStatus, listening: Option<&BTreeSet<u16>
     let mut detail = status.health_detail.clone().unwrap_or_default();
     // Nobody answers where it was declared: where it does is the likely cure.
     if let (ReportedState::Running, None, Some(ports)) = (&state, &status.spec.health, listening)
-        && !ports.is_empty()
+        && !ports.tcp.is_empty()
         && !detail.is_empty()
     {
-        let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+        let ports: Vec<_> = ports.tcp.iter().map(u16::to_string).collect();
         detail = format!("{detail}; it listens on {}", ports.join(", "));
     }
     Reported {
@@ -340,6 +364,7 @@ pub(super) fn reported(status: &InstanceStatus, listening: Option<&BTreeSet<u16>
         address: status.spec.address,
         port_env: if status.spec.address.is_none() { given("PORT") } else { None },
         post_start: None,
+        warnings: status.warnings.clone(),
     }
 }
 

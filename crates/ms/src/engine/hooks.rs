@@ -54,6 +54,7 @@ async fn one(state_dir: &Path, id: &InstanceId, step: &Hook) -> Result<(), Strin
         working_dir: step.working_dir.clone(),
         user: step.user.clone(),
         terminal: false,
+        privileged: step.privileged,
     };
     let streams = [nothing.as_fd(), theirs.as_fd(), theirs.as_fd()];
     let attached = agent::attach(state_dir, id, command, streams).await;

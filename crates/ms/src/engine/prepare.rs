@@ -16,6 +16,10 @@ use spec::dockerfile::{self, ImageRecipe};
 use spec::model::{Build, FileSource, Grant, Healthcheck, Test};
 use spec::{App, Service};
 
+/// What lets somebody who is not root have files of an image.
+pub(super) const WAY_OUT: &str = "allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
+     kernel.apparmor_restrict_unprivileged_userns), or run ms as root";
+
 /// Everything that turns a definition into a process. Stored in the release.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -143,7 +147,7 @@ fn one(
     let mut layers = Vec::new();
     if recipe.is_none() {
         let named = named_files(&argv, &working_dir);
-        if can_build && !named.is_empty() {
+        if workshop.builder.can_keep() && !named.is_empty() {
             layers.push(keep(service, &named, workshop)?);
         } else {
             programs = fingerprints(&named);
@@ -203,14 +207,16 @@ fn known(service: &Service, workshop: &Workshop<'_>) -> Result<Option<Image>, Pr
         let what = format!("nothing can take the place of the image of `{}`", service.name);
         return Err(Problem::new("build-not-root", what)
             .with_place(service.place.clone())
-            .with_cause(format!("{image} needs files of its own, which only root can have"))
-            .with_next("run ms as root, or add `command` and `x-mainspring: {native: true}`"));
+            .with_cause(format!("{image} needs files of its own, which this machine refuses"))
+            .with_next(format!(
+                "{WAY_OUT}, or add `command` and `x-mainspring: {{native: true}}`"
+            )));
     }
     let user = service.user.as_deref();
     workshop.builder.image(image, &service.place, user).map_err(BuildError::problem)
 }
 
-/// One line about RUN steps that need root.
+/// One line about RUN steps where nothing can be built.
 fn skipped(service: &Service, steps: &[String]) -> Option<Problem> {
     let what = match steps.len() {
         0 => return None,
@@ -218,9 +224,13 @@ fn skipped(service: &Service, steps: &[String]) -> Option<Problem> {
         n => format!("{n} RUN steps of `{}` are not run", service.name),
     };
     let each = steps.iter().map(|step| step.chars().take(60).collect::<String>());
-    let cause = format!("not root:\n{}", each.collect::<Vec<_>>().join("\n"));
-    let next =
-        "run ms as root, or do it once on the host, or name it as `x-mainspring: {prepare: …}`";
+    let cause = format!(
+        "they need files of their own, which this machine refuses:\n{}",
+        each.collect::<Vec<_>>().join("\n")
+    );
+    let next = format!(
+        "{WAY_OUT}, or do it once on the host, or name it as `x-mainspring: {{prepare: …}}`"
+    );
     let problem = Problem::new("run-skipped", what).with_place(service.place.clone());
     Some(problem.with_cause(cause).with_next(next))
 }

@@ -11,7 +11,8 @@ use base::{Clock, Problem, SystemClock};
 use console::config::LOGIN;
 use console::socket::SocketPath;
 use console::{ConsoleConfig, Credentials, Listeners};
-use control::Control;
+use control::store::StoreError;
+use control::{Control, ControlError};
 use edge::{Edge, EdgeConfig, RouteTable};
 use telemetry::process::ProcessMetrics;
 use telemetry::{History, HistoryConfig, LogStore};
@@ -53,7 +54,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let seed = clock.now().0 ^ u64::from(std::process::id());
     keep_private(&state_dir).map_err(internal)?;
     let control = Control::open(&state_dir.join("control.redb"), clock.clone(), seed, pool.pool);
-    let control = Arc::new(control.map_err(internal)?);
+    let control = Arc::new(control.map_err(unopened)?);
     let (routes, table) = watch::channel(Arc::new(RouteTable::default()));
     let mut edge_config = EdgeConfig::new(clock.clone(), registry.clone());
     // Past what descriptors allow connections wait to be accepted, rather than that those which are
@@ -91,6 +92,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
         builds: super::builds::Builds::new(clock.clone()),
     });
     announce(&shared);
+    super::before::sweep(&agent, &state_dir);
     let carrier = Carrier::new(control, agent, agent_events, edge.status(), routes, shared.clone());
 
     let mut console = JoinSet::new();
@@ -155,6 +157,27 @@ pub(super) fn internal(error: impl std::error::Error) -> Problem {
         Some(cause) => problem.with_cause(cause),
         None => problem,
     }
+}
+
+/// Why the records cannot be read, and what to do about it.
+fn unopened(error: ControlError) -> Problem {
+    let (code, next) = match &error {
+        ControlError::Store(StoreError::Damaged { path, .. }) => {
+            ("store-damaged", format!("mv {0} {0}.damaged, then ms up", path.display()))
+        }
+        // The file is whole, and what is in it was not written by this version.
+        ControlError::Store(StoreError::Corrupt { .. } | StoreError::Format { .. }) => (
+            "store-unknown",
+            "use the `ms` that wrote it: it says `ms down`, then this one `ms up`".to_owned(),
+        ),
+        ControlError::Store(StoreError::Disk { .. }) => {
+            ("state-folder", "make room on the disk of the state folder, then try again".to_owned())
+        }
+        _ => return internal(error),
+    };
+    Problem::new(code, "the engine cannot read its records")
+        .with_cause(error.to_string())
+        .with_next(next)
 }
 
 fn open_history(state_dir: &Path) -> Result<History, Problem> {

@@ -170,9 +170,7 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
     let prepared = goal.map(|release| convert::prepared(release)).unwrap_or_default();
     let record = state.services.get(name);
     let definition = record.map(|record| &record.definition);
-    let mut published = definition.map(|d| shared.host_ports.of(d)).unwrap_or_default();
-    let takes_udp = shared.agent.isolation().addressing.takes_udp();
-    published.retain(|published| published.kind == PortKind::Tcp || takes_udp);
+    let published = definition.map(|d| shared.host_ports.of(d)).unwrap_or_default();
     let refused = refused(shared, name, &published);
     let instances: Vec<InstanceView> =
         seen.instances.iter().map(|seen| instance(shared, figures, seen)).collect();
@@ -185,7 +183,7 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
         why: why(shared, state, name, refused.unwrap_or(seen.why)),
         source: goal.map(|release| source(release)).unwrap_or_default(),
         address: record.map(|r| r.address.to_string()).unwrap_or_default(),
-        ports: ports(&prepared.ports, definition, takes_udp),
+        ports: ports(&prepared.ports, definition),
         published: published.iter().map(|published| url(published, definition)).collect(),
         release: seen.release,
         next_release: seen.next_release,
@@ -197,17 +195,25 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
         memory_bytes: instances.iter().map(|i| i.memory_bytes).sum(),
         restarts: seen.restarts,
         since: seen.since,
+        warnings: warnings(shared, &instances),
         instances,
     }
 }
 
-fn ports(tcp: &BTreeSet<u16>, definition: Option<&Service>, takes_udp: bool) -> Vec<PortView> {
+/// What instances do without, each once.
+fn warnings(shared: &Shared, instances: &[InstanceView]) -> Vec<String> {
+    let each = instances.iter().filter_map(|instance| shared.agent.status(&instance.id));
+    let all: BTreeSet<String> = each.flat_map(|status| status.warnings).collect();
+    all.into_iter().collect()
+}
+
+fn ports(tcp: &BTreeSet<u16>, definition: Option<&Service>) -> Vec<PortView> {
     let spoken = |port| match definition.and_then(|d| d.protocol(port)) {
         Some(spec::model::Protocol::Http) => "http",
         Some(spec::model::Protocol::Tcp) => "tcp",
         None => "detect",
     };
-    let udp = definition.filter(|_| takes_udp).map(Service::udp_ports).unwrap_or_default();
+    let udp = definition.map(Service::udp_ports).unwrap_or_default();
     let tcp = tcp.iter().map(|&port| (port, spoken(port)));
     let all = tcp.chain(udp.into_iter().map(|port| (port, "udp")));
     all.map(|(port, protocol)| PortView { port, protocol: protocol.to_owned() }).collect()
@@ -317,6 +323,7 @@ fn gone(name: &ServiceName) -> ServiceView {
         desired: 0,
         healthy: 0,
         instances: Vec::new(),
+        warnings: Vec::new(),
         traffic: Traffic::default(),
         cpu_cores: 0.0,
         memory_bytes: 0,

@@ -11,7 +11,7 @@ fn has(program: &str) -> bool {
 }
 
 /// A wheel with one module, as `pip download` would leave it.
-fn wheel(folder: &Path) {
+pub(crate) fn wheel(folder: &Path) {
     let script = r#"
 import sys, zipfile
 with zipfile.ZipFile(sys.argv[1] + "/greeter-1.2-py3-none-any.whl", "w") as wheel:

@@ -32,6 +32,42 @@ fn up_serves_ps_shows_down_ends() {
 }
 
 #[test]
+fn the_foreground_says_what_died_and_ends_all_on_a_signal() {
+    let project = Project::new(&web(free_port()));
+    let said = project.path("said");
+    let mut up = project
+        .command(&["up"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    let read = |what: &str| {
+        until(what, || {
+            let text = std::fs::read_to_string(&said).unwrap();
+            (text.contains(what), text)
+        })
+    };
+    read("1 of 1 healthy");
+    // What was before the first look, a second later, has been shown otherwise.
+    let seen = "web.1 was killed by SIGKILL";
+    until("it says what died", || {
+        // One that has just ended is none to kill.
+        project.pids("web").iter().filter(|pid| alive(**pid)).for_each(|pid| {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+            _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        });
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let text = std::fs::read_to_string(&said).unwrap();
+        (text.contains(seen), text)
+    });
+    let id = rustix::process::Pid::from_child(&up);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    assert_eq!(up.wait().unwrap().code(), Some(130));
+    read("stopping");
+    assert!(!project.ms(&["ps"]).status.success(), "the engine runs on");
+}
+
+#[test]
 fn up_again_without_a_change_changes_nothing() {
     let project = Project::new(&web(free_port()));
     project.ok(&["up", "-d"]);

@@ -1,4 +1,5 @@
 //! UDP: a published port and a service's name, asked as `dig` asks.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -8,29 +9,36 @@ use crate::harness::{Project, root, until};
 /// The user `nobody`.
 const NOBODY: u32 = 65_534;
 
+/// Answers on the port that it is told, or else on one that its file declares and one that it does
+/// not.
 const SERVER: &str = "
-import os, socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(('127.0.0.1', int(os.environ['PORT'])))
-while True:
-    question, client = s.recvfrom(65536)
-    s.sendto(os.environ['PORT'].encode() + b' ' + question, client)
+import os, socket, threading
+def serve(host, port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind((host, port))
+    while True:
+        question, client = s.recvfrom(65536)
+        s.sendto(os.environ['HOSTNAME'].encode() + b' ' + question, client)
+if 'PORT' in os.environ: serve('127.0.0.1', int(os.environ['PORT']))
+threading.Thread(target=serve, args=('0.0.0.0', 5354)).start()
+serve('0.0.0.0', 5353)
 ";
 
 /// Not connected, so it sees for itself who answers.
 const CLIENT: &str = "
-import socket
-to = (socket.gethostbyname('names'), 5353)
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(0.5)
-while True:
-    s.sendto(b'inside', to)
-    try:
-        answer, source = s.recvfrom(65536)
-    except TimeoutError:
-        continue
-    print('answered', answer.split()[1].decode(), 'from', 'it' if source == to else source, flush=True)
-    break
+import socket, sys
+for port in sys.argv[1:]:
+    to = (socket.gethostbyname('names'), int(port))
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(0.5)
+    while True:
+        s.sendto(b'inside', to)
+        try:
+            answer, source = s.recvfrom(65536)
+        except TimeoutError:
+            continue
+        print(port, 'answered', answer.split()[1].decode(), 'from', 'it' if source == to else source, flush=True)
+        break
 s.settimeout(None)
 s.recvfrom(1)
 ";
@@ -44,8 +52,23 @@ fn ask(socket: &UdpSocket, to: SocketAddr) -> Option<String> {
 }
 
 #[test]
-fn datagrams_reach_every_replica_and_come_back_from_where_they_were_sent() {
+fn datagrams_reach_every_replica_at_an_address_of_its_own() {
+    if root() {
+        serves(Project::new, &["5353", "5354"]);
+    }
+}
+
+#[test]
+fn datagrams_reach_every_replica_at_the_port_it_is_told() {
+    match root() {
+        true => serves(|compose| Project::as_user(compose, NOBODY), &["5353"]),
+        false => serves(Project::new, &["5353"]),
+    }
+}
+
+fn serves(project: impl Fn(&str) -> Project, ports: &[&str]) {
     let published = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let asked = ports.join(" ");
     let compose = format!(
         "services:
   names:
@@ -57,15 +80,11 @@ fn datagrams_reach_every_replica_and_come_back_from_where_they_were_sent() {
   asks:
     image: example/asks
     x-mainspring: {{native: true}}
-    command: python3 client.py
+    command: python3 client.py {asked}
     depends_on: [names]
 "
     );
-    // As root the UDP sockets of instances are the host's; see `agent::Addressing`.
-    let project = match root() {
-        true => Project::as_user(&compose, NOBODY),
-        false => Project::new(&compose),
-    };
+    let project = project(&compose);
     project.write("server.py", SERVER);
     project.write("client.py", CLIENT);
     project.ok(&["up", "-d"]);
@@ -80,10 +99,12 @@ fn datagrams_reach_every_replica_and_come_back_from_where_they_were_sent() {
         }
         (instances.len() == 2, instances.clone())
     });
-    until("a service reaches it by name", || {
-        let said = project.ok(&["logs", "asks"]);
-        (said.contains("answered inside from it"), said)
-    });
+    for port in ports {
+        until("a service reaches it by name", || {
+            let said = project.ok(&["logs", "asks"]);
+            (said.contains(&format!("{port} answered inside from it")), said)
+        });
+    }
     until("its sessions are seen", || {
         let names = project.api("/api/services/names")["service"].clone();
         assert_eq!(names["published"][0], format!("udp://{published}"));

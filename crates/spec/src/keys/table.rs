@@ -75,7 +75,7 @@ const SERVICE: Table = &[
     ("env_file", Support),
     ("working_dir", Support),
     ("user", Support),
-    ("group_add", Later("run as a user who is in the group")),
+    ("group_add", Support),
     ("hostname", Support),
     ("container_name", Partly("others find the service by it; the instance keeps its own name")),
     ("labels", Support),
@@ -97,13 +97,13 @@ const SERVICE: Table = &[
     ("scale", Support),
     ("deploy", Support),
     ("extends", Support),
-    ("pre_start", Later("use `x-mainspring: {prepare: …}`")),
+    ("pre_start", Support),
     ("post_start", Support),
     ("pre_stop", Support),
     ("networks", Partly("for names: a service finds only those on its own networks")),
     ("network_mode", Partly("`host` has no effect, `none` and `service:` are refused")),
     ("links", Partly("the alias is found; the service needs a common network, as any other")),
-    ("extra_hosts", Partly("`host-gateway` is the host's first address that is not loopback")),
+    ("extra_hosts", Partly("`host-gateway` is the host's first address that is not loopback's")),
     ("dns", Support),
     ("dns_opt", Support),
     ("dns_search", Support),
@@ -128,7 +128,7 @@ const SERVICE: Table = &[
     ("shm_size", Support),
     ("oom_score_adj", Support),
     ("oom_kill_disable", Warn("the kernel's choice is not steered")),
-    ("logging", LaterWarn("output is always kept and searchable: `ms logs`")),
+    ("logging", Support),
     ("pull_policy", LaterWarn("no image is pulled")),
     ("pull_refresh_after", LaterWarn("no image is pulled")),
     ("platform", Partly("services run on the host's own, and another is a warning")),
@@ -235,8 +235,8 @@ const RESOURCES: Table = &[("limits", Support), ("reservations", Support)];
 const LIMITS: Table = &[("cpus", Support), ("memory", Support), ("pids", Support)];
 
 const RESERVATIONS: Table = &[
-    ("cpus", LaterWarn("nothing is set aside")),
-    ("memory", LaterWarn("nothing is set aside")),
+    ("cpus", Partly("as a weight when processors are short")),
+    ("memory", Partly("taken from it last when memory is short, where the kernel can")),
     ("devices", Refuse("devices and GPUs are not handed out")),
     ("generic_resources", Refuse("devices and GPUs are not handed out")),
 ];
@@ -321,7 +321,7 @@ const GRANT: Table = &[
 const PRE_START: Table = &[
     ("command", Support),
     ("user", Support),
-    ("privileged", Support),
+    ("privileged", Partly("as far as the engine itself may")),
     ("working_dir", Support),
     ("environment", Support),
     ("per_replica", Support),
@@ -331,7 +331,7 @@ const PRE_START: Table = &[
 const HOOK: Table = &[
     ("command", Support),
     ("user", Support),
-    ("privileged", LaterWarn("a step has the rights of its service")),
+    ("privileged", Partly("as far as the engine itself may")),
     ("working_dir", Support),
     ("environment", Support),
 ];

@@ -3,51 +3,59 @@
 use super::Reader;
 use crate::keys::Scope;
 use crate::model::{Logging, PullPolicy};
-use crate::tree::Node;
+use crate::tree::{Entry, Node};
 
 impl Reader<'_> {
     pub(super) fn logging(&mut self, node: &Node, owner: &str) -> Logging {
         let mut logging = Logging::default();
-        for entry in self.entries(Scope::Logging, &format!("`logging` of {owner}"), node) {
-            let named = format!("`logging.{}` of {owner}", entry.key);
-            if entry.key == "driver" {
-                match self.text(&entry.node, &named).as_deref() {
-                    Some("none") => logging.none = true,
-                    None | Some("json-file" | "local" | "") => {}
-                    Some(other) => self.report.warn(
+        let entries = self.entries(Scope::Logging, &format!("`logging` of {owner}"), node);
+        let (drivers, options): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.key == "driver");
+        for entry in drivers {
+            let named = format!("`logging.driver` of {owner}");
+            match self.text(&entry.node, &named).as_deref() {
+                Some("none") => logging.none = true,
+                None | Some("json-file" | "local" | "") => {}
+                Some(other) => {
+                    self.report.warn(
                         "key-partly",
                         entry.node.at,
                         format!("{named} is `{}`", other.escape_debug()),
                         "output is kept here and shown by `ms logs`; it is not sent elsewhere",
                         "remove it, or leave it for Docker",
-                    ),
-                }
-                continue;
-            }
-            for option in entry.node.entries() {
-                let named = format!("`logging.options.{}` of {owner}", option.key);
-                match option.key.as_str() {
-                    "max-size" => {
-                        let text = self.text(&option.node, &named);
-                        if text.is_some_and(|t| t.trim() != "-1") {
-                            logging.file_bytes_max = self.memory(&option.node, &named);
-                        }
-                    }
-                    "max-file" => {
-                        let files = self.small(&option.node, &named, 1000);
-                        logging.files_max = files.filter(|files| *files > 0);
-                    }
-                    _ => self.report.warn(
-                        "key-partly",
-                        option.at,
-                        format!("{named} has no effect"),
-                        "max-size and max-file are the options that are known",
-                        "remove it, or leave it for Docker",
-                    ),
+                    );
+                    // Its options are of another kind, and one warning says it.
+                    return logging;
                 }
             }
         }
+        for option in options.iter().flat_map(|entry| entry.node.entries()) {
+            self.logging_option(option, owner, &mut logging);
+        }
         logging
+    }
+
+    fn logging_option(&mut self, option: &Entry, owner: &str, logging: &mut Logging) {
+        let named = format!("`logging.options.{}` of {owner}", option.key);
+        match option.key.as_str() {
+            "max-size" => {
+                let text = self.text(&option.node, &named);
+                if text.is_some_and(|t| t.trim() != "-1") {
+                    logging.file_bytes_max = self.memory(&option.node, &named);
+                }
+            }
+            "max-file" => {
+                let files = self.small(&option.node, &named, 1000);
+                logging.files_max = files.filter(|files| *files > 0);
+            }
+            _ => self.report.warn(
+                "key-partly",
+                option.at,
+                format!("{named} has no effect"),
+                "max-size and max-file are the options that are known",
+                "remove it, or leave it for Docker",
+            ),
+        }
     }
 
     pub(super) fn pull_policy(&mut self, node: &Node, named: &str) -> Option<PullPolicy> {

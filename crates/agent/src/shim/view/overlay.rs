@@ -7,6 +7,8 @@
 //!    overlay;
 //! 3. the layers copied into the upper layer, which is in memory: where the root is an overlay
 //!    already, as in a container, and cannot hold an upper layer.
+//!
+//! In a user namespace it is put together from parts instead.
 
 use std::ffi::CString;
 use std::fs;
@@ -18,7 +20,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::{Errno, Result};
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use super::parts::Parts;
 use super::root::{Outcome, make_folder};
+use crate::isolation::Mode;
 use crate::shim::failure;
 use crate::spec::{Base, View};
 use crate::wire::{ShimSpec, Step};
@@ -26,17 +30,18 @@ use crate::wire::{ShimSpec, Step};
 /// The kernel takes one page of options.
 const OPTIONS_BYTES_MAX: usize = 4096;
 
-/// The mark of a folder that hides what lies below it.
+/// The mark of a folder that hides what lies below it: root's, and anybody's.
 const OPAQUE: &str = "trusted.overlay.opaque";
+const OPAQUE_OF_USERS: &str = "user.overlay.opaque";
 
 /// An upper layer and the folder that the kernel works in beside it.
-struct Upper {
-    upper: PathBuf,
+pub(super) struct Upper {
+    pub(super) upper: PathBuf,
     work: PathBuf,
 }
 
 impl Upper {
-    fn make(folder: &Path, name: &str) -> Result<Upper> {
+    pub(super) fn make(folder: &Path, name: &str) -> Result<Upper> {
         let upper = folder.join(name);
         let work = folder.join(format!("{name}-work"));
         make_folder(&upper)?;
@@ -60,6 +65,11 @@ pub(super) fn mount(spec: &ShimSpec, warnings: &mut Vec<String>) -> Outcome<Path
             (layers, nothing.as_path())
         }
     };
+    if spec.mode == Mode::User {
+        let mounted = Parts::new(&spec.folder, &root).mount(layers, lowest);
+        mounted.map_err(|e| failure(Step::View, "an overlay of the host", e))?;
+        return Ok(root);
+    }
     let disk = Upper::make(&spec.folder, "upper").map_err(why)?;
     let Err(first) = one(layers, lowest, &disk, &root) else { return Ok(root) };
     if !layers.is_empty() && two(layers, lowest, &spec.folder, &disk, &root).is_ok() {
@@ -97,28 +107,38 @@ fn in_memory(layers: &[PathBuf], lowest: &Path, folder: &Path, root: &Path) -> i
 }
 
 fn one(layers: &[PathBuf], below: &Path, at: &Upper, root: &Path) -> Result<()> {
-    // The kernel takes one page of options, which is few layers when each is a whole path: those
-    // of one folder are named from there.
-    let folder = layers.first().and_then(|first| first.parent());
-    let together = folder.filter(|f| layers.iter().all(|layer| layer.parent() == Some(f)));
-    let mut options = Vec::from(b"lowerdir=".as_slice());
-    for layer in layers {
-        let name = layer.file_name().filter(|_| together.is_some()).map(Path::new);
-        escape(name.unwrap_or(layer), &mut options);
-        options.push(b':');
+    let all: Vec<_> = layers.iter().cloned().chain([below.to_owned()]).collect();
+    overlay(&all, at, root, false)
+}
+
+/// Mounts these folders, first on top, below an upper layer. `users` is for a user namespace, where
+/// the kernel keeps its marks as anybody may.
+pub(super) fn overlay(lower: &[PathBuf], at: &Upper, root: &Path, users: bool) -> Result<()> {
+    // The kernel takes one page of options, which is few layers when each is a whole path: they
+    // are named from the folder that all but the last lie in.
+    let (first, others) = (lower.first(), &lower[..lower.len().saturating_sub(1)]);
+    let has_others = |above: &&Path| others.iter().all(|layer| layer.starts_with(above));
+    let folder = first.and_then(|first| first.ancestors().skip(1).find(has_others));
+    let mut options = Vec::new();
+    for layer in lower {
+        options.extend_from_slice(if options.is_empty() { b"lowerdir=" } else { b":" });
+        let inner = folder.and_then(|folder| layer.strip_prefix(folder).ok());
+        escape(inner.filter(|inner| !inner.as_os_str().is_empty()).unwrap_or(layer), &mut options);
     }
-    escape(below, &mut options);
     options.extend_from_slice(b",upperdir=");
     escape(&at.upper, &mut options);
     options.extend_from_slice(b",workdir=");
     escape(&at.work, &mut options);
+    if users {
+        options.extend_from_slice(b",userxattr");
+    }
     if options.len() >= OPTIONS_BYTES_MAX {
         return Err(Errno::NAMETOOLONG);
     }
     let options = CString::new(options).map_err(|_| Errno::INVAL)?;
     // Whoever may make devices may not use those that lie among files.
     let flags = MountFlags::NODEV;
-    if let Some(folder) = together {
+    if let Some(folder) = folder {
         rustix::process::chdir(folder)?;
     }
     let mounted = rustix::mount::mount("overlay", root, "overlay", flags, Some(options.as_c_str()));
@@ -170,34 +190,9 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn is_opaque(folder: &Path) -> bool {
-    let mut value = [0u8; 8];
-    rustix::fs::getxattr(folder, OPAQUE, &mut value).is_ok_and(|length| value[..length] == *b"y")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_cannot_add_layers_or_options() {
-        let mut options = Vec::new();
-        escape(Path::new("/a:b,c\\d"), &mut options);
-        assert_eq!(options, b"/a\\:b\\,c\\\\d");
-    }
-
-    #[test]
-    fn a_copied_layer_is_the_layer() {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        fs::create_dir_all(from.join("a/b")).unwrap();
-        fs::create_dir(&to).unwrap();
-        fs::write(from.join("a/b/c"), "c").unwrap();
-        symlink("nowhere", from.join("link")).unwrap();
-        fs::set_permissions(from.join("a"), fs::Permissions::from_mode(0o700)).unwrap();
-        copy(&from, &to).unwrap();
-        assert_eq!(fs::read(to.join("a/b/c")).unwrap(), b"c");
-        assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("nowhere"));
-        assert_eq!(to.join("a").metadata().unwrap().mode() & 0o777, 0o700);
-    }
+pub(super) fn is_opaque(folder: &Path) -> bool {
+    [OPAQUE, OPAQUE_OF_USERS].iter().any(|mark| {
+        let mut value = [0u8; 8];
+        rustix::fs::getxattr(folder, *mark, &mut value).is_ok_and(|length| value[..length] == *b"y")
+    })
 }

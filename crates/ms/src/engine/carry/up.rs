@@ -130,7 +130,6 @@ impl Carrier {
                 let told: Vec<_> = up.warnings.into_iter().filter(changed).collect();
                 accepted.warnings.extend(told.into_iter().map(|(_, problem)| problem));
                 accepted.warnings.extend(self.less_isolated());
-                accepted.warnings.extend(self.udp_left_out());
             }
         }
         Ok(answer)
@@ -145,28 +144,12 @@ impl Carrier {
         let brief = |line: &String| line.split(':').next().unwrap_or_default().to_owned();
         let lacks: Vec<String> = missing.iter().map(brief).collect();
         let what = format!("instances do without {}", lacks.join(", "));
-        let next = "run it as the machine's root for all of it; engine.log in the state folder has \
-                    the reasons";
+        let next = match self.agent.isolation().own_files {
+            true => "run it as the machine's root for all of it",
+            false => prepare::WAY_OUT,
+        };
+        let next = format!("{next}; engine.log in the state folder has the reasons");
         Some(Problem::new("less-isolated", what).with_next(next))
-    }
-
-    /// One line about the UDP ports that are not listened on.
-    fn udp_left_out(&self) -> Option<Problem> {
-        if self.agent.isolation().addressing.takes_udp() {
-            return None;
-        }
-        let state = self.control.state();
-        let with_udp = state.services.values().filter(|s| !s.definition.udp_ports().is_empty());
-        let names: Vec<_> = with_udp.map(|s| format!("`{}`", s.definition.name)).collect();
-        if names.is_empty() {
-            return None;
-        }
-        let what = format!("the UDP ports of {} are not listened on", names.join(", "));
-        Some(
-            Problem::new("udp-port", what)
-                .with_cause("the UDP sockets of instances are the host's, and would clash")
-                .with_next("reach the instances at the host itself, or use TCP"),
-        )
     }
 
     /// Discards layers that no release uses, unless one is being laid out now.
@@ -200,8 +183,8 @@ fn build_all(
     let wanted = app.services.values().filter(wanted).map(|service| service.name.clone()).collect();
     if !workshop.builder.can_build() {
         return Err(Problem::new("build-not-root", "nothing can be built here")
-            .with_cause("the steps of a build need files of their own, which only root can have")
-            .with_next("run ms as root"));
+            .with_cause("the steps of a build need files of their own, which this machine refuses")
+            .with_next(prepare::WAY_OUT));
     }
     let Outcome { built, warnings, .. } = prepare::all(app, &wanted, workshop)?;
     let warnings = warnings.into_iter().map(|(_, problem)| problem).collect();

@@ -1,0 +1,166 @@
+//! Keys of Compose files that nothing else here covers: what each promises, on what runs.
+
+use std::path::Path;
+
+use crate::harness::{Project, root, texts, until};
+
+/// A service of this name that runs natively, with these lines.
+fn native(name: &str, lines: &str) -> String {
+    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    format!("  {name}:\n    image: example/{name}\n    x-mainspring: {{native: true}}\n{lines}")
+}
+
+/// Bytes in the files of a folder.
+fn bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+#[test]
+fn logging_bounds_what_is_kept_and_none_keeps_nothing() {
+    let script = "i=0; while [ $$i -lt 4000 ]; do echo line $$i of many that would fill a disk; i=$$((i+1)); done; \
+                  echo all said; exec sleep 1000";
+    let check = "healthcheck: {test: [CMD-SHELL, 'ps -o comm | grep -q sleep || pgrep sleep'], \
+                 interval: 1s, start_period: 60s, start_interval: 100ms}";
+    let project = Project::new(&format!(
+        "services:\n{}{}",
+        native(
+            "bounded",
+            &format!(
+                "command: ['sh', '-c', '{script}']\n\
+                 logging: {{driver: json-file, options: {{max-size: 8k, max-file: '2'}}}}"
+            )
+        ),
+        // More than a pipe holds: who is not read would never come to its end.
+        native(
+            "quiet",
+            &format!("command: ['sh', '-c', '{script}']\nlogging: {{driver: none}}\n{check}",)
+        )
+    ));
+    project.ok(&["up", "-d"]);
+    let said = until("everything is said", || {
+        let text = project.ok(&["logs", "bounded"]);
+        (text.contains("all said"), text)
+    });
+    assert!(said.lines().count() < 3000, "{} lines are kept", said.lines().count());
+    let kept = project.path(".ms/logs/bounded.1");
+    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 2, "max-file");
+    // A file is put aside when it is over its size; what is read at once may make it larger.
+    assert!(bytes(&kept) < 200 << 10, "{} bytes", bytes(&kept));
+    assert_eq!(bytes(&project.path(".ms/logs/quiet.1")), 0);
+    assert_eq!(project.ok(&["logs", "quiet"]), "");
+}
+
+#[test]
+fn what_cannot_be_done_as_asked_is_said_once_with_its_place() {
+    if !root() {
+        eprintln!("not run: an ordinary user's instances do without more");
+        return;
+    }
+    // More than the kernel gives anybody.
+    let lines = "command: sleep 1000\nulimits: {nofile: -1}\ndeploy: {replicas: 2}";
+    let project = Project::new(&format!("services:\n{}", native("web", lines)));
+    let (_, said) = texts(&project.ms(&["up", "-d"]));
+    let warning = "warning[not-as-asked]: `web`: its limit `nofile` is ";
+    assert_eq!(said.matches(warning).count(), 1, "{said}");
+    assert!(said.contains("compose.yaml:2:3"), "{said}");
+    let why = project.ok(&["why", "web"]);
+    assert_eq!(why.matches("its limit `nofile` is ").count(), 1, "{why}");
+    let (_, again) = texts(&project.ms(&["up", "-d"]));
+    assert!(!again.contains("not-as-asked"), "nothing has changed: {again}");
+}
+
+#[test]
+fn damaged_records_are_told_with_a_way_out() {
+    let project = Project::new(&format!("services:\n{}", native("web", "command: sleep 1000")));
+    project.ok(&["up", "-d"]);
+    project.ok(&["down"]);
+    let store = project.path(".ms/control.redb");
+    let mut content = std::fs::read(&store).unwrap();
+    content.iter_mut().skip(4096).for_each(|byte| *byte = 0xa5);
+    std::fs::write(&store, &content).unwrap();
+    let out = project.ms(&["up", "-d"]);
+    let (_, said) = texts(&out);
+    assert!(!out.status.success() && said.contains("error[store-damaged]"), "{said}");
+    assert!(said.contains("control.redb.damaged"), "{said}");
+    assert!(project.ok(&["explain", "store-damaged"]).contains("Volumes"));
+    std::fs::rename(&store, store.with_extension("redb.damaged")).unwrap();
+    project.ok(&["up", "-d"]);
+    assert_eq!(project.pids("web").len(), 1);
+}
+
+#[test]
+fn steps_before_the_start_run_once_or_for_each_instance() {
+    if !root() {
+        eprintln!("not run: volumes of its own need root");
+        return;
+    }
+    let once = "echo once as $$NAME $$STEP in $$PWD by $$(id -u) >> /out/log; chmod 666 /out/log; echo migrating; touch /etc/ms-test-step";
+    let each = "echo each $$HOSTNAME by $$(id -u) >> /out/log && test ! -e /etc/ms-test-step";
+    let compose = |version: &str| {
+        let lines = format!(
+            "command: ['sh', '-c', 'echo runs; exec sleep 1000']
+user: '65534:65534'
+environment: {{NAME: web, VERSION: {version}}}
+volumes: ['out:/out']
+deploy: {{replicas: 2}}
+restart: always
+pre_start:
+  - {{command: [sh, -c, 'chmod 777 /out'], user: root}}
+  - {{command: [sh, -c, '{once}'], environment: {{STEP: one}}, working_dir: /usr, user: root}}
+  - {{command: [sh, -c, '{each}'], per_replica: true}}"
+        );
+        format!("services:\n{}volumes: {{out: }}\n", native("web", &lines))
+    };
+    let project = Project::new(&compose("1"));
+    let log = || std::fs::read_to_string(project.path(".ms/volumes/out/log")).unwrap();
+    let count = |what: &str| log().lines().filter(|line| line.starts_with(what)).count();
+    project.ok(&["up", "-d"]);
+    assert!(log().starts_with("once as web one in /usr by 0\n"), "{}", log());
+    assert_eq!((count("once"), count("each web.1 by 65534"), count("each web.2")), (1, 1, 1));
+    let said = project.ok(&["logs", "web"]);
+    assert!(said.find("migrating") < said.find("runs"), "its log has its steps: {said}");
+    project.ok(&["scale", "web=3"]);
+    assert_eq!((count("once"), count("each")), (1, 3), "{}", log());
+    let pids = project.pids("web");
+    crate::harness::kill_9(u32::try_from(pids[0]).unwrap());
+    until("it comes back after its own steps", || (count("each") == 4, log()));
+    assert_eq!(count("once"), 1);
+    project.write("compose.yaml", &compose("2"));
+    project.ok(&["up", "-d"]);
+    assert_eq!(count("once"), 2, "a new release runs them: {}", log());
+    assert!(!Path::new("/etc/ms-test-step").exists());
+}
+
+#[test]
+fn a_step_before_the_start_that_fails_is_the_end_of_it() {
+    let lines = "command: ['sh', '-c', 'echo must not run']
+pre_start: [{command: [sh, -c, 'echo no such table >&2; exit 3']}]";
+    let after = "command: sleep 1000\ndepends_on: [web]";
+    let project =
+        Project::new(&format!("services:\n{}{}", native("web", lines), native("after", after)));
+    let out = project.ms(&["up", "-d"]);
+    let (_, said) = texts(&out);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("`pre_start` step") && said.contains("exited with code 3"), "{said}");
+    assert!(said.contains("no such table"), "{said}");
+    assert!(project.pids("after").is_empty());
+    assert!(!project.ok(&["logs", "web"]).contains("must not run"));
+}
+
+#[test]
+fn a_step_before_the_start_that_hangs_is_ended_with_its_service() {
+    let lines = "command: sleep 1000\npre_start: [{command: [sleep, '12321']}]";
+    let project = Project::new(&format!("services:\n{}", native("web", lines)));
+    let out = project.ms(&["up", "-d", "--timeout", "1s"]);
+    assert_eq!(out.status.code(), Some(5), "{:?}", texts(&out));
+    let runs = || {
+        let out = std::process::Command::new("pgrep").args(["-fx", "sleep 12321"]).output();
+        out.unwrap().status.success()
+    };
+    assert!(runs());
+    let shown = project.ok(&["ps"]);
+    assert!(shown.contains("its `pre_start` steps come first"), "{shown}");
+    project.ok(&["down"]);
+    assert!(!runs(), "the step outlives its service");
+}
