@@ -144,6 +144,11 @@ pub(crate) fn try_start(
         let id = id.clone();
         move |cause: io::Error| StartError::Io { id, what, cause }
     };
+    if spec.offline && setting.mode == Mode::None {
+        let cause =
+            "it is to have no network, and this machine gives it none of its own".to_owned();
+        return Err(StartError::Setup { id: id.clone(), cause });
+    }
     setting.trash.take(folder).map_err(io(format!("removing {}", folder.display())))?;
     let address = spec.address.filter(|_| setting.addressing == Addressing::Own);
     write_folder(spec, place.hosts, folder, &place.logs)

@@ -232,6 +232,7 @@ fn service() -> ServiceView {
         next_release: None,
         failed_release: None,
         desired: 1,
+        unplaced: 0,
         healthy: 1,
         instances: vec![instance()],
         warnings: vec!["its limit `nofile` is 1024 instead of 4096".to_owned()],

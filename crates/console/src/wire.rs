@@ -94,6 +94,9 @@ pub struct ServiceView {
     pub failed_release: Option<u64>,
     /// Instances wanted.
     pub desired: u32,
+    /// Of these, instances that no node may run.
+    #[serde(default)]
+    pub unplaced: u32,
     /// Instances healthy now.
     pub healthy: u32,
     /// Instances that exist, draining ones included.

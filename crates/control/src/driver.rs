@@ -18,6 +18,7 @@ use crate::embedded::Embedded;
 use crate::event::Event;
 use crate::journal::Journal;
 use crate::keys;
+use crate::place::Node;
 use crate::record::EventRecord;
 use crate::state::State;
 use crate::step;
@@ -117,6 +118,12 @@ impl Control {
             snapshot: Mutex::new(Arc::new(state)),
             changes: watch::channel(revision).0,
         })
+    }
+
+    /// The same for a node of which this is true. Call it before the first event.
+    pub fn on(self, node: Node) -> Control {
+        Arc::make_mut(&mut *lock(&self.snapshot)).node = node;
+        self
     }
 
     /// Handles one event: decides, writes, and returns what is to be done.

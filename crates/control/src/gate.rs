@@ -91,8 +91,11 @@ fn unmet(state: &State, dependency: &Dependency) -> Option<Wait> {
         Some(s) if s.desired_replicas == 0 => {
             wait(format!("waits for {name}, which is scaled to zero"), true)
         }
+        Some(s) if state.refusal(s).is_some() && state.instances_of(name).next().is_none() => {
+            wait(format!("waits for {name}, which is not placed"), true)
+        }
         Some(s) => {
-            let desired = s.desired_replicas as usize;
+            let desired = state.wanted(s) as usize;
             match dependency.condition {
                 Condition::ServiceStarted => started(state, name),
                 Condition::ServiceHealthy => healthy(state, name, desired),

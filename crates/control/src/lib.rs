@@ -16,6 +16,7 @@ pub mod action;
 pub mod event;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod place;
 pub mod record;
 pub mod store;
 pub mod view;
@@ -33,6 +34,7 @@ mod keys;
 mod observe;
 mod rollout;
 mod route;
+mod share;
 mod state;
 mod step;
 mod supervise;
@@ -44,6 +46,7 @@ pub use command::{REPLICAS_MAX, check};
 pub use driver::{Control, ControlError, Handled};
 pub use embedded::Embedded;
 pub use event::{Command, EdgeReport, Event, Observation, Reported, ReportedState};
+pub use place::Node;
 pub use record::{
     AppRecord, EventRecord, Exit, InstanceRecord, Intent, Level, Phase, Release, ReleaseState,
     Rollout, RolloutKind, ServiceRecord, Then,

@@ -52,7 +52,7 @@ impl View {
         let (leaving, members): (Vec<_>, Vec<_>) =
             work.state.instances_of(name).cloned().partition(|r| r.is_leaving());
         let (new, old) = members.into_iter().partition(|r| work.state.is_new(&service, r));
-        let desired = service.desired_replicas as usize;
+        let desired = work.state.wanted(&service) as usize;
         Some(View { service, release, desired, new, old, leaving: leaving.len() })
     }
 
@@ -151,6 +151,11 @@ fn roll(work: &mut Work, view: &View, rollout: &Rollout) {
     }
     if view.fallback() && rollout.kind != RolloutKind::Return && failed(work, view, rollout) {
         return;
+    }
+    if let Some(why) = work.state.refusal(&view.service)
+        && view.fallback()
+    {
+        return give_up(work, view, rollout.kind, &why);
     }
     if drop_useless(work, view) {
         return;
@@ -412,6 +417,9 @@ fn drain(work: &mut Work, view: &View, from: &[Arc<InstanceRecord>], count: usiz
 
 /// Makes records for `count` more instances in the smallest free slots.
 fn create(work: &mut Work, view: &View, count: usize) {
+    if work.state.refusal(&view.service).is_some() {
+        return;
+    }
     let name = &view.service.name;
     let mut taken = work.state.addresses();
     let mut slot = 0;

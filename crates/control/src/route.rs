@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::action::{Action, Endpoint, RoutePlan, ServiceRoute};
 use crate::record::{Phase, ServiceRecord};
+use crate::share;
 use crate::state::State;
 use crate::view;
 use crate::work::Work;
@@ -53,7 +54,9 @@ fn compute(state: &State) -> RoutePlan {
             services.insert(service.name.clone(), route(state, service, release));
         }
     }
-    let callers = state.instances.values().map(|r| (r.address, r.service().clone())).collect();
+    // Who has another's address calls as that one.
+    let own = state.instances.values().filter(|r| !share::borrows(state, r));
+    let callers = own.map(|r| (r.address, r.service().clone())).collect();
     RoutePlan { version: 0, services, callers }
 }
 

@@ -11,6 +11,7 @@ use base::{InstanceId, Ipv4Cidr, ServiceName, SteadyNanos, UnixNanos};
 
 use crate::action::{Action, Record, RecordKey, RoutePlan};
 use crate::event::Observation;
+use crate::place::Node;
 use crate::record::{AppRecord, InstanceRecord, Phase, Release, ServiceRecord};
 use crate::view::Health;
 
@@ -21,6 +22,8 @@ pub struct State {
     pub pool: Ipv4Cidr,
     /// Source of jitter.
     pub seed: u64,
+    /// The node that everything runs on.
+    pub node: Node,
     /// The app, once there is one.
     pub app: Option<Arc<AppRecord>>,
     /// Its services.
@@ -103,6 +106,7 @@ impl State {
         State {
             pool,
             seed,
+            node: Node::default(),
             app: None,
             services: BTreeMap::new(),
             releases: BTreeMap::new(),
@@ -144,7 +148,7 @@ impl State {
         let ready = |r: &&Arc<InstanceRecord>| {
             r.then.is_none() && self.is_new(service, r) && self.phase(r) == Phase::Healthy
         };
-        let wanted = service.desired_replicas as usize;
+        let wanted = self.wanted(service) as usize;
         moves && wanted > 0 && self.instances_of(&service.name).filter(ready).count() >= wanted
     }
 

@@ -9,7 +9,7 @@ use crate::action::Action;
 use crate::event::Event;
 use crate::state::State;
 use crate::work::Work;
-use crate::{command, drain, gate, observe, rollout, route, supervise, view};
+use crate::{command, drain, gate, observe, rollout, route, share, supervise, view};
 
 /// A step that has not settled after this many looks goes on with the next event. Each look
 /// settles what the one before made possible; three are usual.
@@ -51,6 +51,7 @@ fn reconcile(work: &mut Work) {
     for name in &names {
         supervise::late(work, name);
         supervise::unhealthy(work, name);
+        share::follow(work, name);
         rollout::converge(work, name);
     }
     supervise::launch(work);

@@ -17,6 +17,7 @@ use spec::model::{Restart, Test};
 use crate::backoff;
 use crate::event::{Reported, ReportedState};
 use crate::record::{Exit, InstanceRecord, Intent, Level, Phase, Then};
+use crate::share;
 use crate::state::State;
 use crate::why;
 use crate::work::Work;
@@ -41,6 +42,7 @@ pub(crate) fn ended(work: &mut Work, id: &InstanceId, exit: &Exit) {
             work.tell(Level::Info, "instance-stopped", id, message);
             work.ask_remove(id);
         }
+        Some(Then::Restart) if share::moves(&record) => share::at_once(work, &record),
         Some(Then::Restart) => {
             again(work, &record, exit, "was stopped because it stayed unhealthy")
         }
@@ -158,6 +160,9 @@ pub(crate) fn launch(work: &mut Work) {
         let free =
             seen.instances.get(id).is_none_or(|r| matches!(r.state, ReportedState::Exited(_)));
         if !wanted || !free || !record.backoff_until.is_none_or(|at| work.due(at)) {
+            continue;
+        }
+        if !share::join(work, &record) {
             continue;
         }
         let now = work.now.steady;

@@ -62,6 +62,8 @@ pub struct ServiceView {
     pub why: String,
     /// Instances wanted.
     pub desired: u32,
+    /// Of these, instances that this node may not run.
+    pub unplaced: u32,
     /// Instances healthy now that do not leave.
     pub healthy: u32,
     /// Instances that exist, draining ones included, by slot.
@@ -108,6 +110,10 @@ pub fn service(state: &State, name: &ServiceName) -> Option<ServiceView> {
         health,
         why,
         desired: record.desired_replicas,
+        unplaced: match state.refusal(record) {
+            Some(_) => record.desired_replicas,
+            None => record.desired_replicas - state.wanted(record),
+        },
         healthy: u32::try_from(healthy_count(state, name)).unwrap_or(u32::MAX),
         restarts: instances.iter().map(|i| i.record.restarts).sum(),
         instances,
@@ -220,15 +226,22 @@ pub(crate) fn health(state: &State, service: &ServiceRecord) -> (Health, String)
             None => (Health::Starting, "its first instances are about to start".to_owned()),
         };
     }
+    let shortage = state.shortage(service);
+    if let Some(why) = shortage.as_ref().filter(|_| state.instances_of(name).next().is_none()) {
+        return (Health::Failed, why.clone());
+    }
     let healthy = healthy_count(state, name);
     if let Some(said) = rolling(state, service, healthy) {
         return said;
     }
-    let desired = service.desired_replicas as usize;
+    let desired = state.wanted(service) as usize;
     if healthy >= desired {
-        return match service.failed_release {
-            Some(number) => (Health::Degraded, failed_release(state, service, number)),
-            None => (Health::Healthy, String::new()),
+        return match (service.failed_release, shortage) {
+            (Some(number), _) => (Health::Degraded, failed_release(state, service, number)),
+            (None, Some(why)) if service.desired_replicas as usize > desired => {
+                (Health::Degraded, why)
+            }
+            (None, _) => (Health::Healthy, String::new()),
         };
     }
     let completed = state.instances_of(name).filter(|r| r.is_completed()).count();
@@ -270,7 +283,7 @@ fn rolling(state: &State, service: &ServiceRecord, healthy: usize) -> Option<(He
         |r: &&std::sync::Arc<InstanceRecord>| state.is_new(service, r) && r.then.is_none();
     let new = state.instances_of(name).filter(of_goal);
     let new = new.filter(|r| state.phase(r) == Phase::Healthy).count();
-    let desired = service.desired_replicas;
+    let desired = state.wanted(service);
     if let Some(reason) = &rollout.paused {
         let word = if healthy > 0 { Health::Degraded } else { Health::Failed };
         return Some((word, format!("the update to release {goal} is paused: {reason}")));

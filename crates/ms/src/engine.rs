@@ -14,6 +14,7 @@ mod given;
 mod hooks;
 mod lock;
 mod logs;
+mod node;
 mod pool;
 mod prepare;
 mod published;

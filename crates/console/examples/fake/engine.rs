@@ -528,6 +528,7 @@ impl Service {
             next_release: self.next_release,
             failed_release: None,
             desired: self.desired,
+            unplaced: 0,
             healthy: self.healthy(),
             traffic: model::traffic(name, second, rate, blueprint.p50_ms, model::bad_share(name)),
             cpu_cores: instances.iter().map(|i| i.cpu_cores).sum(),

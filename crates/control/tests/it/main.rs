@@ -9,6 +9,8 @@ mod durable;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod simulation;

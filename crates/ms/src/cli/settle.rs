@@ -53,8 +53,10 @@ pub(crate) fn verdict(overview: &Overview, names: &[String], revision: u64, goal
         Health::Failed => goal == Goal::Stopped || !hopeless(service),
         _ => false,
     };
-    // What waits for a failed service waits for ever; what only waits does not.
-    if found.iter().any(|s| s.health == Health::Failed) && !found.iter().any(moves) {
+    // What waits for a failed service waits for ever; what only waits does not. Nor does an instance
+    // come that no node may run.
+    let never = |s: &&ServiceView| s.health == Health::Failed || s.unplaced > 0;
+    if found.iter().any(never) && !found.iter().any(moves) {
         return Verdict::Failed;
     }
     Verdict::Pending

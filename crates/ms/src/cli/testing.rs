@@ -77,6 +77,7 @@ pub(crate) fn service(name: &str) -> ServiceView {
         next_release: None,
         failed_release: None,
         desired: 1,
+        unplaced: 0,
         healthy: 1,
         instances: vec![instance],
         warnings: vec![],

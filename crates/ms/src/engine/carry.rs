@@ -20,6 +20,7 @@ use control::{
     Reported, ReportedState, RoutePlan,
 };
 use edge::{EdgeStatus, RouteTable};
+use spec::model::NetworkMode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id as TaskId, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
@@ -344,9 +345,12 @@ impl Carrier {
         }
         let state = self.control.state();
         let Some(release) = state.release(record.service(), record.release) else { return };
-        let port_env = match self.own_addresses {
-            true => None,
-            false => agent::free_port(std::net::Ipv4Addr::LOCALHOST.into()).ok(),
+        let mode = &release.definition.networking.mode;
+        let told =
+            !self.own_addresses && matches!(mode, NetworkMode::Networks | NetworkMode::Service(_));
+        let port_env = match told {
+            false => None,
+            true => agent::free_port(std::net::Ipv4Addr::LOCALHOST.into()).ok(),
         };
         let dir = &self.shared.state_dir;
         let own = self.own_addresses;

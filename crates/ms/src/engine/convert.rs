@@ -13,7 +13,7 @@ use control::{InstanceRecord, Release, Reported, ReportedState, RoutePlan, State
 use edge::{Balance, EndpointAddress, EndpointState, Listener, RouteTable, Upstream};
 use serde::Deserialize;
 use spec::Service;
-use spec::model::{self, MountKind, PortKind, Protocol, Test};
+use spec::model::{self, MountKind, NetworkMode, PortKind, Protocol, Test};
 
 use super::prepare::Prepared;
 use super::published::{HostPorts, Published};
@@ -44,6 +44,9 @@ pub(super) fn process(
     state_dir: &Path,
 ) -> ProcessSpec {
     let definition = &release.definition;
+    let mode = &definition.networking.mode;
+    let offline = *mode == NetworkMode::None;
+    let own_address = own_address && !offline && *mode != NetworkMode::Host;
     let prepared = prepared(release);
     let mut env = prepared.env.clone();
     match (port_env, prepared.ports.first()) {
@@ -61,6 +64,7 @@ pub(super) fn process(
         // A service that names no port is not waited for at one.
         Some(port) if !prepared.ports.is_empty() => vec![port],
         Some(_) => Vec::new(),
+        None if offline => Vec::new(),
         None => prepared.ports.iter().copied().collect(),
     };
     ProcessSpec {
@@ -84,7 +88,7 @@ pub(super) fn process(
         resolver: resolver(&definition.networking.dns),
         health: prepared.health.map(health),
         ports,
-        offline: false,
+        offline,
         logging: logging(&definition.logging),
     }
 }
@@ -176,14 +180,24 @@ pub(super) fn names(state: &State) -> Names {
     each.map(|s| (s.address, s.name.clone(), s.definition.networking.clone())).collect()
 }
 
-/// The names that an instance finds.
+/// The names that an instance finds: those of whose network it is in.
 pub(super) fn hosts_of(
     state: &State,
     id: &InstanceId,
     own_address: bool,
 ) -> Vec<(IpAddr, Vec<String>)> {
-    let alone = if own_address { agent::host_address(state.pool) } else { Ipv4Addr::LOCALHOST };
-    let caller = state.services.get(id.service());
+    let mut caller = state.services.get(id.service());
+    let of_host = caller.is_some_and(|c| c.definition.networking.mode == NetworkMode::Host);
+    let alone = match own_address && !of_host {
+        true => agent::host_address(state.pool),
+        false => Ipv4Addr::LOCALHOST,
+    };
+    for _ in 0..state.services.len() {
+        match caller.and_then(|caller| caller.definition.shares_with()) {
+            Some(owner) => caller = state.services.get(owner),
+            None => break,
+        }
+    }
     caller.map(|caller| hosts(state, &caller.definition, alone)).unwrap_or_default()
 }
 
@@ -268,6 +282,10 @@ pub(super) fn routes(
         let Some(release) = state.release(name, route.release) else { continue };
         // How it is reached is what the file says now; what listens is what the release runs.
         let Some(definition) = state.services.get(name).map(|s| &s.definition) else { continue };
+        if definition.networking.mode != NetworkMode::Networks {
+            // No name leads to it: what it listens on is the host's, another's, or its own alone.
+            continue;
+        }
         let (published, published_udp): (Vec<_>, Vec<_>) =
             host_ports.of(definition).into_iter().partition(|p| p.kind == PortKind::Tcp);
         let protocol = |port: u16| match definition.protocol(port) {
@@ -362,7 +380,11 @@ pub(super) fn reported(status: &InstanceStatus, listening: Option<&Ports>) -> Re
         detail,
         started_at: status.started_at,
         address: status.spec.address,
-        port_env: if status.spec.address.is_none() { given("PORT") } else { None },
+        port_env: if status.spec.address.is_none() && !status.spec.offline {
+            given("PORT")
+        } else {
+            None
+        },
         post_start: None,
         warnings: status.warnings.clone(),
     }

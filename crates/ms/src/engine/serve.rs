@@ -37,6 +37,7 @@ const DESCRIPTORS_OWN: u64 = 512;
 /// Runs the engine in `options.state` until it is told to end.
 pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let console_config = console_config(options.console)?;
+    let node = super::node::this()?;
     let state_dir = std::path::absolute(&options.state).unwrap_or(options.state);
     let _lock = super::lock::lock(&state_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -54,7 +55,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let seed = clock.now().0 ^ u64::from(std::process::id());
     keep_private(&state_dir).map_err(internal)?;
     let control = Control::open(&state_dir.join("control.redb"), clock.clone(), seed, pool.pool);
-    let control = Arc::new(control.map_err(unopened)?);
+    let control = Arc::new(control.map_err(unopened)?.on(node));
     let (routes, table) = watch::channel(Arc::new(RouteTable::default()));
     let mut edge_config = EdgeConfig::new(clock.clone(), registry.clone());
     // Past what descriptors allow connections wait to be accepted, rather than that those which are

@@ -10,7 +10,7 @@ use console::wire::{
 };
 use control::{EventRecord, Level, Release, ReleaseState, State};
 use spec::Service;
-use spec::model::PortKind;
+use spec::model::{NetworkMode, PortKind};
 
 use super::api::{Shared, lock};
 use super::convert;
@@ -171,6 +171,7 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
     let record = state.services.get(name);
     let definition = record.map(|record| &record.definition);
     let published = definition.map(|d| shared.host_ports.of(d)).unwrap_or_default();
+    let has_name = definition.is_some_and(|d| d.networking.mode == NetworkMode::Networks);
     let refused = refused(shared, name, &published);
     let instances: Vec<InstanceView> =
         seen.instances.iter().map(|seen| instance(shared, figures, seen)).collect();
@@ -182,13 +183,14 @@ fn service(shared: &Shared, state: &State, figures: &Figures, name: &ServiceName
         },
         why: why(shared, state, name, refused.unwrap_or(seen.why)),
         source: goal.map(|release| source(release)).unwrap_or_default(),
-        address: record.map(|r| r.address.to_string()).unwrap_or_default(),
-        ports: ports(&prepared.ports, definition),
+        address: record.filter(|_| has_name).map(|r| r.address.to_string()).unwrap_or_default(),
+        ports: if has_name { ports(&prepared.ports, definition) } else { Vec::new() },
         published: published.iter().map(|published| url(published, definition)).collect(),
         release: seen.release,
         next_release: seen.next_release,
         failed_release: seen.failed_release,
         desired: seen.desired,
+        unplaced: seen.unplaced,
         healthy: seen.healthy,
         traffic: traffic(&figures.services, name.as_str()),
         cpu_cores: instances.iter().map(|i| i.cpu_cores).sum(),
@@ -270,6 +272,7 @@ fn instance(shared: &Shared, figures: &Figures, seen: &control::InstanceView) ->
     let name = id.to_string();
     let address = match record.port_env.or(status.as_ref().and_then(port_env)) {
         Some(port) => format!("127.0.0.1:{port}"),
+        None if status.as_ref().is_some_and(|s| s.spec.offline) => "none".to_owned(),
         None => record.address.to_string(),
     };
     let running = status.as_ref().filter(|s| s.pid.is_some());
@@ -321,6 +324,7 @@ fn gone(name: &ServiceName) -> ServiceView {
         next_release: None,
         failed_release: None,
         desired: 0,
+        unplaced: 0,
         healthy: 0,
         instances: Vec::new(),
         warnings: Vec::new(),

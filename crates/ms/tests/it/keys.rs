@@ -1,8 +1,9 @@
 //! Keys of Compose files that nothing else here covers: what each promises, on what runs.
 
 use std::path::Path;
+use std::process::Stdio;
 
-use crate::harness::{Project, root, texts, until};
+use crate::harness::{Project, free_port, get_json, root, texts, until};
 
 /// A service of this name that runs natively, with these lines.
 fn native(name: &str, lines: &str) -> String {
@@ -152,15 +153,148 @@ pre_start: [{command: [sh, -c, 'echo no such table >&2; exit 3']}]";
 fn a_step_before_the_start_that_hangs_is_ended_with_its_service() {
     let lines = "command: sleep 1000\npre_start: [{command: [sleep, '12321']}]";
     let project = Project::new(&format!("services:\n{}", native("web", lines)));
-    let out = project.ms(&["up", "-d", "--timeout", "1s"]);
-    assert_eq!(out.status.code(), Some(5), "{:?}", texts(&out));
+    let mut up = project.command(&["up", "-d"]).stderr(Stdio::null()).spawn().unwrap();
     let runs = || {
         let out = std::process::Command::new("pgrep").args(["-fx", "sleep 12321"]).output();
         out.unwrap().status.success()
     };
-    assert!(runs());
+    until("the step runs", || (runs(), ()));
     let shown = project.ok(&["ps"]);
     assert!(shown.contains("its `pre_start` steps come first"), "{shown}");
     project.ok(&["down"]);
     assert!(!runs(), "the step outlives its service");
+    up.kill().unwrap();
+    up.wait().unwrap();
+}
+
+/// Gets a page of this URL by the service's own Python, and says what it is.
+const GET: &str = "import sys, time, urllib.request as r\n\
+    for _ in range(600):\n    \
+        try:\n        \
+            print(r.urlopen(sys.argv[1], timeout=5).read().decode(), flush=True)\n        \
+            break\n    \
+        except OSError as e:\n        \
+            time.sleep(0.1)\n\
+    time.sleep(1000)\n";
+
+#[test]
+fn without_network_there_is_only_its_own_loopback() {
+    if !root() {
+        eprintln!("not run: the test asks for more than user namespaces give everywhere");
+        return;
+    }
+    let port = free_port();
+    let script = "wc -l < /proc/net/dev; \
+                  python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", PORT), 5)' 2>&1 | tail -1; \
+                  python3 -m http.server --bind 127.0.0.1 8099 > /dev/null 2>&1 & \
+                  until python3 -c 'import urllib.request as r; r.urlopen(\"http://localhost:8099\")' 2> /dev/null; do sleep 0.1; done; \
+                  echo done; exec sleep 1000"
+        .replace("PORT", &port.to_string())
+        .replace('\'', "''");
+    let project = Project::new(&format!(
+        "services:\n{}{}",
+        native("web", &format!("command: python3 echo.py\nports: ['127.0.0.1:{port}:8080']")),
+        native(
+            "alone",
+            &format!(
+                "command: ['sh', '-c', '{script}']\nnetwork_mode: none\ndepends_on: [web]\n\
+                 expose: ['8099']"
+            )
+        )
+    ));
+    project.ok(&["up", "-d"]);
+    let said = until("it is done", || {
+        let text = project.ok(&["logs", "alone"]);
+        (text.contains("done"), text)
+    });
+    // Two lines of headings and `lo`.
+    assert!(said.contains(" 3\n") && said.contains("Connection refused"), "{said}");
+    let view = project.api("/api/services/alone");
+    assert_eq!(view["service"]["ports"], serde_json::json!([]), "{view}");
+    assert_eq!(get_json(port, "/")["name"], "?", "others are reached as ever");
+}
+
+#[test]
+fn on_the_hosts_network_its_ports_are_the_hosts() {
+    let port = free_port();
+    let lines = format!(
+        "command: python3 echo.py\nenvironment: {{PORT: '{port}', NAME: web}}\nnetwork_mode: host\n\
+         expose: ['{port}']"
+    );
+    let project = Project::new(&format!("services:\n{}", native("web", &lines)));
+    project.ok(&["up", "-d"]);
+    assert_eq!(get_json(port, "/")["name"], "web");
+    let view = project.api("/api/services/web");
+    assert_eq!(view["service"]["ports"], serde_json::json!([]), "the edge is not asked: {view}");
+}
+
+#[test]
+fn one_that_shares_a_network_is_at_home_there_and_moves_along() {
+    if !root() {
+        eprintln!("not run: addresses of their own need root");
+        return;
+    }
+    let port = free_port();
+    let compose = |version: &str| {
+        let app = format!(
+            "command: python3 echo.py\nenvironment: {{NAME: app, VERSION: '{version}'}}\n\
+             ports: ['127.0.0.1:{port}:9000']\nexpose: ['8080']"
+        );
+        let side = "command: [sh, -c, 'python3 get.py http://localhost:8080/ & PORT=9000 NAME=side exec python3 echo.py']
+network_mode: service:app";
+        format!("services:\n{}{}", native("app", &app), native("side", side))
+    };
+    let project = Project::new(&compose("one"));
+    project.write("get.py", GET);
+    project.ok(&["up", "-d"]);
+    let told = |what: &str| {
+        until("it has reached the other at localhost", || {
+            let text = project.ok(&["logs", "side"]);
+            (text.contains(what), text)
+        })
+    };
+    told("\"version\": \"one\"");
+    assert_eq!(get_json(port, "/")["name"], "side", "published where its network is");
+    let sees = get_json(port, "/call/localhost:8080");
+    assert_eq!(sees["name"], "app");
+    project.write("compose.yaml", &compose("two"));
+    project.ok(&["up", "-d"]);
+    told("\"version\": \"two\"");
+    until("it is reached in the new network", || {
+        let answer = crate::harness::try_get(port, "/");
+        (answer.as_ref().is_ok_and(|(code, body)| *code == 200 && body.contains("side")), ())
+    });
+    let why = project.ok(&["why", "side"]);
+    assert!(why.contains("moves to the network of app."), "{why}");
+}
+
+#[test]
+fn what_no_node_fits_is_not_placed_and_said() {
+    let db = "command: sleep 1000\nenvironment: {V: '1'}\n\
+              deploy: {placement: {constraints: ['node.labels.disk == ssd']}}";
+    let web = "command: sleep 1000\ndeploy: {replicas: 3, placement: {max_replicas_per_node: 2}}";
+    let compose = format!("services:\n{}{}", native("db", db), native("web", web));
+    let up = |project: &Project, labels: &str, service: &str| {
+        let mut command = project.command(&["up", "-d", service]);
+        let out = command.env("MS_NODE_LABELS", labels).output().unwrap();
+        (out.status.code(), texts(&out).1)
+    };
+    let project = Project::new(&compose);
+    let (code, said) = up(&project, "zone=a", "db");
+    let reason = "it asks for `node.labels.disk == ssd`, and this node has no label `disk`";
+    assert!(code == Some(1) && said.contains(reason), "{said}");
+    assert!(project.ok(&["ps"]).contains("no node fits"), "{}", project.ok(&["ps"]));
+    assert!(project.ok(&["why", "db"]).contains(reason));
+    let (code, said) = up(&project, "", "web");
+    assert!(code == Some(1) && said.contains("1 of 3 are not placed"), "{said}");
+    assert_eq!(project.pids("web").len(), 2, "as many as may");
+
+    let project = Project::new(&compose);
+    let (code, said) = up(&project, "zone=a,disk=ssd", "db");
+    assert_eq!(code, Some(0), "{said}");
+    // A release that no node fits leaves the one before serving.
+    project.write("compose.yaml", &compose.replace("== ssd", "== hdd").replace("'1'", "'2'"));
+    let (pids, (code, said)) = (project.pids("db"), up(&project, "", "db"));
+    assert!(code == Some(1) && said.contains("`node.labels.disk == hdd`"), "{said}");
+    assert_eq!(project.pids("db"), pids);
 }

@@ -101,7 +101,7 @@ const SERVICE: Table = &[
     ("post_start", Support),
     ("pre_stop", Support),
     ("networks", Partly("for names: a service finds only those on its own networks")),
-    ("network_mode", Partly("`host` has no effect, `none` and `service:` are refused")),
+    ("network_mode", Partly("`service:` needs root; in `host` no other service's ports are free")),
     ("links", Partly("the alias is found; the service needs a common network, as any other")),
     ("extra_hosts", Partly("`host-gateway` is the host's first address that is not loopback's")),
     ("dns", Support),
@@ -131,7 +131,7 @@ const SERVICE: Table = &[
     ("logging", Support),
     ("pull_policy", LaterWarn("no image is pulled")),
     ("pull_refresh_after", LaterWarn("no image is pulled")),
-    ("platform", Partly("services run on the host's own, and another is a warning")),
+    ("platform", Partly("another system is not placed, other processors are a warning")),
     ("runtime", Partly("`runc` has no effect, others are refused")),
     ("ipc", Partly("each instance has its own; `service:` is refused")),
     ("pid", Partly("each instance has its own; `service:` is refused")),
@@ -206,7 +206,7 @@ const DEPLOY: Table = &[
     ("mode", Partly("`global` is one instance while there is one node; jobs are refused")),
     ("endpoint_mode", Partly("always `vip`: a name has one address that balances")),
     ("rollback_config", Support),
-    ("placement", LaterWarn("there is one node, and every service runs on it")),
+    ("placement", Support),
 ];
 
 const UPDATE: Table = &[
@@ -225,10 +225,13 @@ const RESTART_POLICY: Table = &[
     ("window", Support),
 ];
 
-const PLACEMENT: Table =
-    &[("constraints", Support), ("preferences", Support), ("max_replicas_per_node", Support)];
+const PLACEMENT: Table = &[
+    ("constraints", Partly("on this node's name, role, system, processors and `MS_NODE_LABELS`")),
+    ("preferences", Partly("with one node there is nothing to spread over")),
+    ("max_replicas_per_node", Support),
+];
 
-const PREFERENCE: Table = &[("spread", Support)];
+const PREFERENCE: Table = &[("spread", Partly("with one node there is nothing to spread over"))];
 
 const RESOURCES: Table = &[("limits", Support), ("reservations", Support)];
 

@@ -82,6 +82,14 @@ pub struct Dns {
 }
 
 impl Service {
+    /// The service whose network it shares.
+    pub fn shares_with(&self) -> Option<&ServiceName> {
+        match &self.networking.mode {
+            NetworkMode::Service(name) => Some(name),
+            NetworkMode::Networks | NetworkMode::Host | NetworkMode::None => None,
+        }
+    }
+
     /// The networks that it is on, in order of their names.
     pub fn networks(&self) -> impl Iterator<Item = &str> {
         let default = self.networking.networks.is_empty().then_some(DEFAULT_NETWORK);

@@ -239,8 +239,14 @@ impl Reader<'_> {
         let split = |sign: &str| text.split_once(sign).map(|(k, v)| (k.trim(), v.trim()));
         let read = split("==").map(|pair| (pair, true)).or_else(|| Some((split("!=")?, false)));
         match read {
-            Some(((key, value), equal)) if !key.is_empty() && !value.is_empty() => {
+            Some(((key, value), equal)) if !value.is_empty() && is_of_a_node(key) => {
                 Some(Constraint { key: key.to_owned(), equal, value: value.to_owned() })
+            }
+            Some(((key, value), _)) if !value.is_empty() => {
+                let next = "ask for node.hostname, node.role, node.platform.os, \
+                            node.platform.arch or node.labels.NAME";
+                self.bad(at, &format!("what {named} look at"), key, next);
+                None
             }
             _ => {
                 self.report.warn(
@@ -254,4 +260,12 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Whether a constraint can ask for that.
+fn is_of_a_node(key: &str) -> bool {
+    const KEYS: [&str; 5] =
+        ["node.id", "node.hostname", "node.role", "node.platform.os", "node.platform.arch"];
+    let label = key.strip_prefix("node.labels.").or_else(|| key.strip_prefix("engine.labels."));
+    KEYS.contains(&key) || label.is_some_and(|label| !label.is_empty())
 }

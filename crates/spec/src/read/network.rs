@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use base::ServiceName;
 
 use super::Reader;
+use crate::Finding;
 use crate::keys::Scope;
 use crate::model::{ExtraHost, NetworkMode, Service};
 use crate::report::At;
@@ -144,19 +145,14 @@ impl Reader<'_> {
         let mode = &mut service.networking.mode;
         match (text.as_str(), text.split_once(':')) {
             ("bridge" | "default", _) => {}
-            ("host", _) => {
-                *mode = NetworkMode::Host;
-                self.report.warn(
-                    "key-partly",
-                    at,
-                    format!("{named} has no effect in this version"),
-                    "instances are on the host's network already, each with an address of its own",
-                    "remove it, or leave it for Docker",
-                );
-            }
+            ("host", _) => *mode = NetworkMode::Host,
             ("none", _) => *mode = NetworkMode::None,
-            (_, Some(("service", name))) => match name.parse() {
-                Ok(name) => *mode = NetworkMode::Service(name),
+            (_, Some(("service", name))) => match name.parse::<ServiceName>() {
+                Ok(name) => {
+                    *mode = NetworkMode::Service(name.clone());
+                    let place = self.report.place(at);
+                    super::service::wait_for(service, name, place);
+                }
                 Err(error) => self.bad(node.at, named, &text, error.rule),
             },
             _ => {
@@ -164,14 +160,28 @@ impl Reader<'_> {
                 self.bad(node.at, named, &text, next);
             }
         }
-        if matches!(mode, NetworkMode::None | NetworkMode::Service(_)) {
-            self.report.error(
-                "key-later",
-                at,
-                format!("{named} is `{text}`, which is not yet part of this version"),
-                "without it the app would not be what the file says",
-                "remove it; services of an app reach each other by name",
-            );
+    }
+
+    /// Published ports are those of networks of the app: with a mode of its own a service has none.
+    pub(super) fn unpublished(&mut self, owner: &str, service: &mut Service) {
+        let (cause, next) = match &service.networking.mode {
+            NetworkMode::Networks => return,
+            NetworkMode::Host => (
+                "what it listens on is the host's already",
+                "remove them, or `network_mode`".into(),
+            ),
+            NetworkMode::None => {
+                ("nobody reaches it but itself", "remove them, or `network_mode`".into())
+            }
+            NetworkMode::Service(name) => {
+                ("its network is that of another service", format!("publish them at `{name}`"))
+            }
+        };
+        if let Some(port) = service.ports.first() {
+            let what = format!("the published ports of {owner} have no effect");
+            let finding = Finding::warning("key-partly", what).at(&port.place);
+            self.report.push(finding.cause(cause).next(next));
+            service.ports.clear();
         }
     }
 

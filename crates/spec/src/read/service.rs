@@ -186,6 +186,7 @@ fn finish(reader: &mut Reader<'_>, owner: &str, service: &mut Service, late: Lat
     let replicas = reader.one(scale, replicas, "`scale` and `replicas`", owner);
     service.replicas = replicas.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
     service.limits = reader.limits(late.limits, late.deploy.limits, owner);
+    reader.unpublished(owner, service);
     if let Some(at) = late.container_name {
         let replicas = service.replicas;
         if replicas > 1 {
@@ -331,12 +332,16 @@ impl Reader<'_> {
         };
         let mut parts = text.split('/');
         let fits = |part: Option<&str>, own: &str| part.is_none_or(|part| part == own);
-        if !fits(parts.next(), std::env::consts::OS) || !fits(parts.next(), here) {
+        let os = fits(parts.next(), std::env::consts::OS);
+        if !os || !fits(parts.next(), here) {
             self.report.warn(
                 "key-partly",
                 node.at,
                 format!("{named} is `{}`, and this host is linux/{here}", text.escape_debug()),
-                "services run on the host's own platform",
+                match os {
+                    true => "what runs are the host's own programs, for its own processors",
+                    false => "no node has that system, so it is not started",
+                },
                 "remove it, or leave it for Docker",
             );
         }

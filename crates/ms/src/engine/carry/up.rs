@@ -130,6 +130,7 @@ impl Carrier {
                 let told: Vec<_> = up.warnings.into_iter().filter(changed).collect();
                 accepted.warnings.extend(told.into_iter().map(|(_, problem)| problem));
                 accepted.warnings.extend(self.less_isolated());
+                accepted.warnings.extend(self.not_shared());
             }
         }
         Ok(answer)
@@ -150,6 +151,24 @@ impl Carrier {
         };
         let next = format!("{next}; engine.log in the state folder has the reasons");
         Some(Problem::new("less-isolated", what).with_next(next))
+    }
+
+    /// One line about services that share the network of another where all share the host's.
+    fn not_shared(&self) -> Option<Problem> {
+        if self.own_addresses {
+            return None;
+        }
+        let state = self.control.state();
+        let mut sharing = state
+            .services
+            .values()
+            .filter_map(|s| Some((&s.definition, s.definition.shares_with()?)));
+        let (service, owner) = sharing.next()?;
+        let name = &service.name;
+        let what = format!("`{name}` does not find `{owner}` at localhost");
+        let problem = Problem::new("network-shared", what).with_place(service.place.clone());
+        let cause = "instances have no addresses of their own to share, and each is told a port";
+        Some(problem.with_cause(cause).with_next("run ms as root"))
     }
 
     /// Discards layers that no release uses, unless one is being laid out now.
