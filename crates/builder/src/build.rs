@@ -34,10 +34,11 @@ pub struct Builder {
     pub(crate) builds: PathBuf,
     pub(crate) caches: PathBuf,
     pub(crate) host: Host,
-    owners: Owners,
+    pub(crate) owners: Owners,
     /// The layer of the host's folders, once it was made, where everything belongs to one user.
     skeleton: Mutex<Option<PathBuf>>,
     one_at_a_time: Mutex<()>,
+    pub(crate) filling: Mutex<()>,
 }
 
 /// What shall be built.
@@ -123,6 +124,7 @@ impl Builder {
             owners,
             skeleton: Mutex::default(),
             one_at_a_time: Mutex::new(()),
+            filling: Mutex::new(()),
         }
     }
 
@@ -220,7 +222,7 @@ impl Builder {
             let there = skeleton.take().filter(|layer| store.touch(layer));
             let layer = match there {
                 Some(layer) => layer,
-                None => store.put(&skeleton::tree()?)?.0,
+                None => store.put_as(&skeleton::tree()?, skeleton::MARK)?.0,
             };
             layers.push(skeleton.insert(layer).clone());
         }

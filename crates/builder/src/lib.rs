@@ -4,7 +4,8 @@
 //! built. An image here is a list of layers over a base and a recipe; nothing is packed.
 //!
 //! Entry points: [`Builder::build`] for a Dockerfile, [`Builder::image`] for an image that the
-//! machine can stand in for, [`keep`] for single files, [`Builder::prune`] for what nobody needs.
+//! machine can stand in for, [`keep`] for single files, [`Builder::fill`] for volumes over an image's
+//! files, [`Builder::prune`] for what nobody needs.
 //!
 //! Vocabulary: a *base* is what a stage begins with, a *layer* a folder laid over it, a *key* what
 //! a layer is called: equal keys hold the same. A step whose key is there is not run again.
@@ -29,9 +30,11 @@ mod skeleton;
 mod store;
 mod tree;
 mod view;
+mod volume;
 mod work;
 
 pub use build::{Builder, Image, Order, Secret, keep};
 pub use error::BuildError;
 pub use progress::{Progress, Watch};
 pub use store::Keep;
+pub use volume::FillError;

@@ -17,6 +17,14 @@ use crate::base_image::SYSTEM;
 use crate::tree::{Entry, Node, Tree, TreeError, at};
 use crate::view::View;
 
+/// How the names of such layers end.
+pub(crate) const MARK: &str = "-host";
+
+/// Whether a layer is such.
+pub(crate) fn is(layer: &Path) -> bool {
+    layer.file_name().is_some_and(|name| name.to_string_lossy().ends_with(MARK))
+}
+
 /// Folders without files of a system.
 const NONE_OF_IT: [&str; 4] = ["boot", "dev", "proc", "sys"];
 

@@ -73,11 +73,17 @@ impl Store {
 
     /// The layer that holds a tree; whether it is new.
     pub(crate) fn put(&self, tree: &Tree) -> Result<(PathBuf, bool), TreeError> {
+        self.put_as(tree, "")
+    }
+
+    /// The same; `mark` ends its name.
+    pub(crate) fn put_as(&self, tree: &Tree, mark: &str) -> Result<(PathBuf, bool), TreeError> {
         let mut name = tree.fingerprint()?;
         if self.owners == Owners::One {
             // The same files are another layer when all of them belong to one.
             name.push_str("-one");
         }
+        name.push_str(mark);
         if let Some(path) = self.get(&name) {
             return Ok((path, false));
         }

@@ -175,6 +175,9 @@ fn emit_mount(out: &mut Yaml, mount: &Mount) {
     if mount.read_only {
         out.line("read_only: true");
     }
+    if mount.no_copy {
+        out.open("volume", |out| out.line("nocopy: true"));
+    }
 }
 
 /// A tmpfs in the form of the `tmpfs` key.

@@ -332,6 +332,9 @@ pub struct Mount {
     pub target: PathBuf,
     /// The service may only read it.
     pub read_only: bool,
+    /// A new volume stays empty: what the image has there is not put into it.
+    #[serde(default)]
+    pub no_copy: bool,
     /// Where it stands.
     pub place: Place,
 }

@@ -8,6 +8,7 @@ mod copies;
 mod crash;
 mod images;
 mod runs;
+mod volumes;
 
 use std::panic::catch_unwind;
 use std::process::{Command, ExitCode};
@@ -28,7 +29,9 @@ fn main() -> ExitCode {
         eprintln!("skip all: steps of a build need root that may mount");
         return ExitCode::SUCCESS;
     }
-    let all = [cache::TESTS, copies::TESTS, crash::TESTS, images::TESTS, runs::TESTS].concat();
+    let all =
+        [cache::TESTS, copies::TESTS, crash::TESTS, images::TESTS, runs::TESTS, volumes::TESTS]
+            .concat();
     let (mut passed, mut failed) = (0, Vec::new());
     for (name, body) in all {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| name.contains(wanted.as_str())) {

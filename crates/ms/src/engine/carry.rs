@@ -367,10 +367,14 @@ impl Carrier {
         let (launch, unwanted) = Launch::new(attempt, !steps.is_empty());
         self.launching.insert(id.clone(), launch);
         let (agent, state_dir, number) = (self.agent.clone(), dir.clone(), record.release);
+        let shared = self.shared.clone();
         let undertaken = Undertaken::Start { id: id.clone(), attempt };
         let work = self.works.spawn(async move {
-            let written =
-                tokio::task::spawn_blocking(move || given::write(&given.definition, &dir));
+            let of = id.clone();
+            let written = tokio::task::spawn_blocking(move || {
+                given::write(&given.definition, &dir)?;
+                fill_volumes(&shared.builder, &given, &of, &dir)
+            });
             let (once_done, result) = match written.await.unwrap_or_else(|e| Err(e.to_string())) {
                 Ok(()) => {
                     let before = Before { agent, state_dir, spec, steps, once, unwanted };
@@ -670,4 +674,23 @@ fn names(names: &[String]) -> Result<Vec<ServiceName>, Problem> {
 
 fn signal(kind: tokio::signal::unix::SignalKind) -> Result<tokio::signal::unix::Signal, Problem> {
     tokio::signal::unix::signal(kind).map_err(super::serve::internal)
+}
+
+/// Puts into volumes that are new what the image has where they are mounted.
+fn fill_volumes(
+    builder: &builder::Builder,
+    release: &control::Release,
+    id: &InstanceId,
+    state_dir: &std::path::Path,
+) -> Result<(), String> {
+    let prepared = convert::prepared(release);
+    if prepared.base.is_none() {
+        return Ok(());
+    }
+    let volumes = convert::volumes(&release.definition, &prepared.volumes, id, state_dir);
+    volumes.iter().try_for_each(|(volume, target)| {
+        builder.fill(&prepared.layers, target, volume).map_err(|e| {
+            format!("cannot put what the image has at {} into its volume: {e}", target.display())
+        })
+    })
 }

@@ -77,7 +77,7 @@ pub(super) fn process(
             Some(base) => View::Image { layers: prepared.layers, base },
             None => View::Overlay { layers: prepared.layers },
         },
-        mounts: mounts(definition, &record.id, state_dir),
+        mounts: mounts(definition, &prepared.volumes, &record.id, state_dir),
         hosts: hosts_of(state, &record.id, own_address),
         hostname: Some(hostname),
         address: own_address.then_some(record.address),
@@ -236,7 +236,12 @@ fn gateway(addresses: &[IpAddr]) -> Option<IpAddr> {
     usable().find(IpAddr::is_ipv4).or_else(|| usable().next())
 }
 
-fn mounts(definition: &Service, id: &InstanceId, state_dir: &Path) -> Vec<agent::Mount> {
+fn mounts(
+    definition: &Service,
+    of_image: &[PathBuf],
+    id: &InstanceId,
+    state_dir: &Path,
+) -> Vec<agent::Mount> {
     let source = |kind: &MountKind, target: &Path| match kind {
         MountKind::Bind { source, .. } => MountSource::Path(source.clone()),
         MountKind::Named { name } => MountSource::Path(volume(state_dir, name)),
@@ -254,7 +259,43 @@ fn mounts(definition: &Service, id: &InstanceId, state_dir: &Path) -> Vec<agent:
         target: mount.target.clone(),
         read_only: mount.read_only,
     });
-    own.chain(super::given::mounts(definition, state_dir)).collect()
+    // Further out first, so that none covers another.
+    let of_image = of_image.iter().filter(|target| is_free(definition, target));
+    let of_image = of_image.map(|target| agent::Mount {
+        source: MountSource::Path(anonymous(state_dir, id, target)),
+        target: target.clone(),
+        read_only: false,
+    });
+    let mut all: Vec<_> = of_image.chain(own).collect();
+    all.sort_by_key(|mount| mount.target.components().count());
+    all.extend(super::given::mounts(definition, state_dir));
+    all
+}
+
+/// Whether the file mounts nothing at a place where the image wants a volume.
+fn is_free(definition: &Service, target: &Path) -> bool {
+    !definition.volumes.iter().any(|mount| mount.target == target)
+}
+
+/// The volumes of an instance, and where it sees them, into which goes what the image has there
+/// when they are new.
+pub(super) fn volumes(
+    definition: &Service,
+    of_image: &[PathBuf],
+    id: &InstanceId,
+    state_dir: &Path,
+) -> Vec<(PathBuf, PathBuf)> {
+    let of_file = definition.volumes.iter().filter(|mount| !mount.no_copy);
+    let of_file = of_file.filter_map(|mount| match &mount.kind {
+        MountKind::Named { name } => Some((volume(state_dir, name), mount.target.clone())),
+        MountKind::Anonymous => {
+            Some((anonymous(state_dir, id, &mount.target), mount.target.clone()))
+        }
+        MountKind::Bind { .. } | MountKind::Tmpfs { .. } => None,
+    });
+    let of_image = of_image.iter().filter(|target| is_free(definition, target));
+    let of_image = of_image.map(|target| (anonymous(state_dir, id, target), target.clone()));
+    of_file.chain(of_image).collect()
 }
 
 /// Where a named volume is kept.

@@ -34,6 +34,8 @@ pub(super) struct Prepared {
     pub(super) layers: Vec<PathBuf>,
     /// What lies below them when they are an image; files of the host otherwise.
     pub(super) base: Option<agent::Base>,
+    /// Where its image wants volumes.
+    pub(super) volumes: Vec<PathBuf>,
     /// TCP ports that it is expected to listen on.
     pub(super) ports: BTreeSet<u16>,
     /// How to tell that it is healthy.
@@ -154,6 +156,7 @@ fn one(
         }
     }
     let base = image.as_ref().map(|image| image.base);
+    let volumes = image.as_ref().map(|image| image.recipe.volumes.clone()).unwrap_or_default();
     let is_new = image.as_ref().is_some_and(|image| image.steps_done > 0);
     let prepared = Prepared {
         env,
@@ -162,6 +165,7 @@ fn one(
         skipped_steps,
         programs,
         argv,
+        volumes: volumes.into_iter().filter(|path| path.parent().is_some()).collect(),
         ports: service.tcp_ports(),
         working_dir,
         base,

@@ -177,3 +177,39 @@ fn what_the_host_lacks_is_named_with_what_brings_it() {
     assert!(said.contains("error[toolchain-missing]"), "{said}");
     assert!(said.contains("compose.yaml:2:3") && said.contains("next:  install it: "), "{said}");
 }
+
+#[test]
+fn volumes_of_an_image_begin_with_its_files_and_stay() {
+    if !root() {
+        eprintln!("not run: it needs root");
+        return;
+    }
+    let project = Project::new(
+        "services:
+  web: &web
+    build: .
+    volumes: ['kept:/kept', {type: volume, source: empty, target: /other, volume: {nocopy: true}}]
+    deploy: {replicas: 2}
+volumes: {kept: {}, empty: {}}
+",
+    );
+    project.write(
+        "Dockerfile",
+        "FROM debian\nRUN for i in own kept other; do mkdir /$i && echo $i > /$i/file; done\n\
+         VOLUME /own /kept\nCMD [\"sleep\", \"infinity\"]\nSTOPSIGNAL SIGKILL\n",
+    );
+    project.ok(&["up", "-d"]);
+    let cat = |instance: &str| {
+        project.ok(&["exec", instance, "sh", "-c", "cat /own/* /kept/*; ls /other | wc -l"])
+    };
+    assert_eq!(cat("web.1"), "own\nkept\n0\n");
+    project.ok(&["exec", "web.1", "sh", "-c", "echo 1 > /own/more; echo both > /kept/more"]);
+    assert_eq!(cat("web.2"), "own\nkept\nboth\n0\n", "each has its own, and both one by name");
+    project.ok(&["down"]);
+    project.ok(&["up", "-d"]);
+    assert_eq!(cat("web.1"), "own\n1\nkept\nboth\n0\n", "they outlive instances");
+    project.ok(&["down", "-v"]);
+    assert!(!project.path(".ms/volumes").exists());
+    project.ok(&["up", "-d"]);
+    assert_eq!(cat("web.1"), "own\nkept\n0\n");
+}

@@ -284,7 +284,7 @@ const MOUNT_BIND: Table = &[
 ];
 
 const MOUNT_VOLUME: Table = &[
-    ("nocopy", Warn("nothing is ever copied into a new volume")),
+    ("nocopy", Support),
     ("labels", Warn("label the volume itself")),
     ("subpath", Later("use a volume of its own")),
 ];

@@ -100,12 +100,12 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let mut read_only = false;
+        let (mut read_only, mut no_copy) = (false, false);
         for option in options.split(',').filter(|o| !o.is_empty()) {
             match option {
                 "ro" => read_only = true,
-                "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "nocopy"
-                | "volume-nocopy" => {}
+                "nocopy" | "volume-nocopy" => no_copy = true,
+                "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
                 "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => {
                     self.report.warn(
                         "key-ignored",
@@ -126,7 +126,8 @@ impl Reader<'_> {
             },
             Some(name) => MountKind::Named { name: self.volume_name(name, node.at, &named)? },
         };
-        self.mount(kind, target, read_only, node.at, &named)
+        let mount = self.mount(kind, target, read_only, node.at, &named)?;
+        Some(Mount { no_copy, ..mount })
     }
 
     fn volume_name(&mut self, name: &str, at: At, named: &str) -> Option<String> {
@@ -144,6 +145,7 @@ impl Reader<'_> {
         let (mut kind, mut source, mut target) = (None, None, None);
         let mut source_at = node.at;
         let (mut read_only, mut create, mut size_bytes, mut mode) = (false, true, None, None);
+        let mut no_copy = false;
         for entry in self.entries(Scope::Mount, &named, node) {
             let node = &entry.node;
             let what = format!("`{}` of {named}", entry.key);
@@ -161,7 +163,11 @@ impl Reader<'_> {
                     }
                 }
                 "volume" => {
-                    self.entries(Scope::MountVolume, &what, node);
+                    for inner in self.entries(Scope::MountVolume, &what, node) {
+                        if inner.key == "nocopy" {
+                            no_copy = self.boolean(&inner.node, &what).unwrap_or_default();
+                        }
+                    }
                 }
                 "tmpfs" => {
                     for inner in self.entries(Scope::MountTmpfs, &what, node) {
@@ -219,7 +225,8 @@ impl Reader<'_> {
                 return None;
             }
         };
-        self.mount(kind, &target, read_only, node.at, &named)
+        let mount = self.mount(kind, &target, read_only, node.at, &named)?;
+        Some(Mount { no_copy, ..mount })
     }
 
     fn mount(
@@ -240,7 +247,7 @@ impl Reader<'_> {
             self.bad(at, &format!("the target of {named}"), "/", "name a folder below it");
             return None;
         }
-        Some(Mount { kind, target, read_only, place: self.report.place(at) })
+        Some(Mount { kind, target, read_only, no_copy: false, place: self.report.place(at) })
     }
 }
 
