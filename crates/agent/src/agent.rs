@@ -27,7 +27,7 @@ use crate::spec::ProcessSpec;
 use crate::start::{self, Setting, StartError};
 use crate::trash::Trash;
 use crate::usage::Measured;
-use crate::wire::{EXEC_OUTPUT_BYTES_MAX, ExecOutput};
+use crate::wire::{EXEC_OUTPUT_BYTES_MAX, ExecOutput, RunRecord};
 
 /// How many events may wait to be received; past it, reporting waits.
 const EVENTS_MAX: usize = 1024;
@@ -215,7 +215,7 @@ impl Agent {
             let read = |name: &str| fs::read(folder.join(name)).ok();
             let spec =
                 read("spec.json").and_then(|t| serde_json::from_slice::<ProcessSpec>(&t).ok());
-            let run = read("run.json").and_then(|text| serde_json::from_slice(&text).ok());
+            let run = read("run.json").and_then(|t| serde_json::from_slice::<RunRecord>(&t).ok());
             let (Some(spec), Some(run)) = (spec, run) else {
                 // Its program never ran, and without this folder never will.
                 let _in_the_way_of_nobody = setting.trash.take(&folder);
@@ -225,7 +225,10 @@ impl Agent {
                 continue;
             }
             let instance = Arc::new(Instance::new(setting, spec));
-            instance.attach(run, true);
+            let shim = run.shim_pid;
+            if instance.attach(run, true) {
+                setting.cgroups.adopt(&instance.id().to_string(), shim);
+            }
             self.all().insert(instance.id().clone(), instance.clone());
             self.spawn_live(instance);
         }

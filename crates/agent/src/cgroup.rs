@@ -1,8 +1,9 @@
 //! Control groups: life cycle in cgroup2, limits wherever each controller is.
 //!
-//! Invariants: directories are nested under the engine's own path, so that a limit on the engine
-//! holds for its instances; each controller is looked for by itself, since a host may have some in
-//! cgroup2 and others in v1; everything is optional, and what is missing is said.
+//! Invariants: directories are as near to the engine's own path as the kernel allows, so that most
+//! limits on the engine hold for its instances; each controller is looked for by itself, since a
+//! host may have some in cgroup2 and others in v1; an instance stays where it was born, also when
+//! its engine comes back somewhere else; everything is optional, and what is missing is said.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,8 +44,18 @@ pub(crate) struct Cgroups {
     unified_controllers: Vec<&'static str>,
     /// Parents in v1, by controller.
     v1: BTreeMap<&'static str, PathBuf>,
+    /// Directories of instances that were born below other parents: the engine before this one was
+    /// started from another session.
+    elsewhere: Mutex<BTreeMap<String, Folders>>,
     /// Held while directories come and go: the last instance takes the parents with it.
     changing: Mutex<()>,
+}
+
+/// Where an instance is: its directory in cgroup2, and those in v1 by controller.
+#[derive(Clone, Debug, Default)]
+struct Folders {
+    unified: Option<PathBuf>,
+    v1: BTreeMap<&'static str, PathBuf>,
 }
 
 /// One instance's directories.
@@ -60,7 +71,10 @@ pub(crate) struct InstanceCgroup {
 }
 
 /// A hierarchy as `/proc/self/mountinfo` and `/proc/self/cgroup` describe it.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
+    /// Where it is mounted.
+    pub(crate) top: PathBuf,
     /// The directory of this process.
     pub(crate) own: PathBuf,
 }
@@ -105,27 +119,65 @@ impl Cgroups {
         (found, missing)
     }
 
+    /// Finds the nearest directory, from our own up, whose children may have the most controllers:
+    /// one that has processes gives its children none.
     fn open_unified(&mut self, hierarchy: &Hierarchy, name: &str) -> io::Result<()> {
-        let parent = hierarchy.own.join(name);
-        make(&parent)?;
-        let available = words(&hierarchy.own.join("cgroup.controllers"));
-        let wanted = CONTROLLERS.into_iter().filter(|c| available.iter().any(|a| a == c));
-        let wanted: Vec<_> = wanted.collect();
-        if !wanted.is_empty() {
-            if enable(&hierarchy.own, &wanted).is_err() {
-                // A cgroup that has processes may not have controllers for its children: leave it.
-                let leaf = parent.join("engine");
-                make(&leaf)?;
-                fs::write(leaf.join("cgroup.procs"), "0")?;
-                let _others_remain = enable(&hierarchy.own, &wanted);
+        let mut refused = None;
+        let mut best: Option<(PathBuf, Vec<&'static str>)> = None;
+        let up = hierarchy.own.ancestors().take_while(|folder| folder.starts_with(&hierarchy.top));
+        for folder in up {
+            let parent = folder.join(name);
+            if let Err(e) = make(&parent) {
+                refused.get_or_insert(e);
+                continue;
             }
-            let _said_below = enable(&parent, &wanted);
-            let usable = words(&parent.join("cgroup.subtree_control"));
-            self.unified_controllers =
-                wanted.into_iter().filter(|c| usable.iter().any(|u| u == c)).collect();
+            let usable = controllers_below(folder, &parent, folder == hierarchy.own);
+            let more = best.as_ref().is_none_or(|(_, best)| usable.len() > best.len());
+            let enough = usable.len() == CONTROLLERS.len();
+            // Ours without instances; with them it stays.
+            let unused = if more { best.replace((parent, usable)) } else { Some((parent, usable)) };
+            if let Some((unused, _)) = unused {
+                let _in_use = fs::remove_dir(unused);
+            }
+            if enough {
+                break;
+            }
         }
+        let Some((parent, usable)) = best else {
+            return Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()));
+        };
         self.unified = Some(parent);
+        self.unified_controllers = usable;
         Ok(())
+    }
+
+    /// Learns where an instance is that was born under another engine, by the first of its
+    /// processes.
+    pub(crate) fn adopt(&self, name: &str, pid: u32) {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let find = |controller| {
+            let found = locate(&mounts, &cgroups, controller)?.own;
+            // Not one that it shares with others: it was made without a directory then.
+            found.ends_with(name).then_some(found)
+        };
+        let v1 = CONTROLLERS.into_iter().filter_map(|c| Some((c, find(Some(c))?))).collect();
+        let folders = Folders { unified: find(None), v1 };
+        let here = self.unified.as_ref().map(|parent| parent.join(name));
+        if folders.unified.is_some() && folders.unified != here {
+            let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+            elsewhere.insert(name.to_owned(), folders);
+        }
+    }
+
+    /// The directories of an instance, there or not.
+    fn folders(&self, name: &str) -> Folders {
+        let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folders) = elsewhere.get(name) {
+            return folders.clone();
+        }
+        let v1 = self.v1.iter().map(|(controller, parent)| (*controller, parent.join(name)));
+        Folders { unified: self.unified.as_ref().map(|parent| parent.join(name)), v1: v1.collect() }
     }
 
     /// A cgroup2 directory to try things with; to be removed.
@@ -143,7 +195,7 @@ impl Cgroups {
 
     /// The cgroup2 directory of an instance.
     pub(crate) fn unified(&self, name: &str) -> Option<PathBuf> {
-        Some(self.unified.as_ref()?.join(name))
+        self.folders(name).unified
     }
 
     /// Makes an instance's directories with its limits.
@@ -283,9 +335,19 @@ impl Cgroups {
     pub(crate) fn remove(&self, name: &str) -> bool {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all_gone = true;
-        for folder in self.unified(name).into_iter().chain(self.v1.values().map(|p| p.join(name))) {
+        let folders = self.folders(name);
+        for folder in folders.unified.iter().chain(folders.v1.values()) {
             let removed = fs::remove_dir(folder);
             all_gone &= !removed.is_err_and(|e| e.kind() == io::ErrorKind::ResourceBusy);
+        }
+        if all_gone {
+            let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(left) = elsewhere.remove(name) {
+                for parent in left.unified.iter().chain(left.v1.values()).filter_map(|f| f.parent())
+                {
+                    let _in_use = fs::remove_dir(parent);
+                }
+            }
         }
         self.close();
         all_gone
@@ -326,8 +388,8 @@ impl Cgroups {
     /// Memory of an instance, in bytes, where it is counted; without what the kernel only keeps
     /// until somebody wants the room.
     pub(crate) fn memory_bytes(&self, name: &str) -> Option<u64> {
-        let unified = self.unified(name);
-        let v1 = self.v1.get("memory").map(|parent| parent.join(name));
+        let Folders { unified, mut v1 } = self.folders(name);
+        let v1 = v1.remove("memory");
         let read = |folder: PathBuf, usage: &str, cache: &str| {
             let usage: u64 = fs::read_to_string(folder.join(usage)).ok()?.trim().parse().ok()?;
             let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
@@ -386,7 +448,18 @@ pub(crate) fn find(
     controller: Option<&str>,
     name: &str,
 ) -> Option<Hierarchy> {
-    let (root, point) = mounts.lines().find_map(|line| {
+    let mut found = locate(mounts, own, controller)?;
+    // Started again from inside a directory of ours, such as by its supervisor.
+    let ours = found.own.ancestors().find(|folder| folder.ends_with(name));
+    if let Some(outer) = ours.and_then(Path::parent) {
+        found.own = outer.to_path_buf();
+    }
+    Some(found)
+}
+
+/// The directory that `/proc/PID/cgroup`, which reads `cgroups`, says for a v1 controller or cgroup2.
+fn locate(mounts: &str, cgroups: &str, controller: Option<&str>) -> Option<Hierarchy> {
+    let (root, top) = mounts.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let mut before = before.split(' ').skip(3);
         let (root, point) = (before.next()?, before.next()?);
@@ -398,7 +471,7 @@ pub(crate) fn find(
         };
         matches.then_some((root, point))
     })?;
-    let path = own.lines().find_map(|line| {
+    let path = cgroups.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');
         let (number, names) = (fields.next()?, fields.next()?);
         let matches = match controller {
@@ -408,9 +481,46 @@ pub(crate) fn find(
         matches.then(|| fields.next())?
     })?;
     let path = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(path);
-    // Started again from inside a directory of ours, such as by its supervisor.
-    let path = path.split_once(&format!("/{name}")).map_or(path, |(outer, _)| outer);
-    Some(Hierarchy { own: Path::new(point).join(path.trim_start_matches('/')) })
+    let top = PathBuf::from(top);
+    Some(Hierarchy { own: top.join(path.trim_start_matches('/')), top })
+}
+
+/// What children of `parent` may have of the controllers, after its own parent `folder` was asked
+/// to pass them on. Where that is refused since `folder` is our own and nobody else is in it, we
+/// move into a leaf of it.
+fn controllers_below(folder: &Path, parent: &Path, own: bool) -> Vec<&'static str> {
+    let available = words(&folder.join("cgroup.controllers"));
+    let wanted = CONTROLLERS.into_iter().filter(|c| available.iter().any(|a| a == c));
+    let wanted: Vec<_> = wanted.collect();
+    if wanted.is_empty() {
+        return wanted;
+    }
+    if enable(folder, &wanted).is_err() && own && move_aside(folder, parent).is_ok() {
+        let _said_below = enable(folder, &wanted);
+    }
+    let _said_below = enable(parent, &wanted);
+    let usable = words(&parent.join("cgroup.subtree_control"));
+    wanted.into_iter().filter(|c| usable.iter().any(|u| u == c)).collect()
+}
+
+/// Moves this process and the one that started it into a leaf, when nobody else is in the way.
+fn move_aside(folder: &Path, parent: &Path) -> io::Result<()> {
+    let us = [
+        Some(std::process::id()),
+        rustix::process::getppid().map(|pid| {
+            #[expect(clippy::cast_sign_loss, reason = "process ids are positive")]
+            let pid = pid.as_raw_nonzero().get() as u32;
+            pid
+        }),
+    ];
+    let there: Vec<u32> =
+        words(&folder.join("cgroup.procs")).iter().flat_map(|w| w.parse()).collect();
+    if !there.iter().all(|pid| us.contains(&Some(*pid))) {
+        return Err(io::ErrorKind::ResourceBusy.into());
+    }
+    let leaf = parent.join("engine");
+    make(&leaf)?;
+    there.iter().try_for_each(|pid| fs::write(leaf.join("cgroup.procs"), pid.to_string()))
 }
 
 #[cfg(test)]
@@ -430,6 +540,15 @@ mod tests {
         assert_eq!(own(Some("cpu")), Some("/sys/fs/cgroup/cpu,cpuacct".into()));
         assert_eq!(own(Some("pids")), None);
         assert_eq!(own(None), Some("/sys/fs/cgroup/unified/b".into()));
+    }
+
+    #[test]
+    fn an_instance_is_where_its_process_says() {
+        let cgroups = "5:memory:/x/y/ms-1/web.1\n0::/a/run-7.scope/ms-1/web.1";
+        let at = |controller| locate(MOUNTS, cgroups, controller).map(|h| h.own);
+        assert_eq!(at(Some("memory")), Some("/sys/fs/cgroup/memory/x/y/ms-1/web.1".into()));
+        assert_eq!(at(None), Some("/sys/fs/cgroup/unified/run-7.scope/ms-1/web.1".into()));
+        assert_eq!(at(Some("cpuset")), None);
     }
 
     #[test]

@@ -67,14 +67,14 @@ pub(crate) async fn ensure(
                 .with_next("give a folder that you may write to with --state"),
         )
     })?;
-    let start = || {
-        spawn(state, shared, log.try_clone()?).map_err(|e| {
+    let start = |scoped: bool| {
+        spawn(state, shared, log.try_clone()?, scoped).map_err(|e| {
             let next = "check that the file of this program is still there and may be run";
             std::io::Error::other(format!("{e}; {next}"))
         })
     };
     let mut child = None;
-    let wait = until_it_answers(state, &client, start, &mut child);
+    let wait = until_it_answers(state, &client, from, start, &mut child);
     let waited = tokio::select! {
         waited = tokio::time::timeout(timeout, wait) => Some(waited),
         () = interrupt.next() => None,
@@ -103,17 +103,21 @@ pub(crate) async fn ensure(
     }
 }
 
-/// Starts an engine and waits for the socket; `Some` when it ended instead.
+/// Starts an engine, whose log begins at `from`, and waits for the socket; `Some` when it ended
+/// instead.
 ///
 /// Another engine may hold the folder for a moment: one that its supervisor just brought back,
 /// which will answer soon, or one that is ending, after which ours is started again.
 async fn until_it_answers(
     state: &Path,
     client: &Client,
-    start: impl Fn() -> std::io::Result<Child>,
+    from: u64,
+    start: impl Fn(bool) -> std::io::Result<Child>,
     started: &mut Option<Child>,
 ) -> std::io::Result<Option<std::process::ExitStatus>> {
-    let mut child = started.insert(start()?);
+    // In a scope of its own first, and once without: a system manager may refuse, or not answer.
+    let mut scoped = true;
+    let mut child = started.insert(start(scoped)?);
     let mut other_had_it = false;
     let mut pause = Duration::from_millis(1);
     loop {
@@ -126,7 +130,10 @@ async fn until_it_answers(
             } else if client.answers().await {
                 return Ok(None);
             } else if std::mem::take(&mut other_had_it) || said_it_runs(ended) {
-                child = started.insert(start()?);
+                child = started.insert(start(scoped)?);
+            } else if scoped && super::scope::refused(&tail(state, from)) {
+                scoped = false;
+                child = started.insert(start(scoped)?);
             } else {
                 return Ok(Some(ended));
             }
@@ -178,8 +185,10 @@ fn open_log(state: &Path) -> std::io::Result<(File, u64)> {
     Ok((log, from))
 }
 
-fn spawn(state: &Path, shared: &Shared, log: File) -> std::io::Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
+fn spawn(state: &Path, shared: &Shared, log: File, scoped: bool) -> std::io::Result<Child> {
+    let program = std::env::current_exe()?;
+    let scope = if scoped { super::scope::command(&program, state) } else { None };
+    let mut command = scope.unwrap_or_else(|| Command::new(&program));
     command.arg("supervise").arg("--state").arg(state);
     for (flag, value) in [("--console", &shared.console), ("--addresses", &shared.addresses)] {
         if let Some(value) = value {

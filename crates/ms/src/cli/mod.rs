@@ -27,6 +27,7 @@ mod progress;
 mod project;
 mod ps;
 mod sarif;
+mod scope;
 #[cfg(test)]
 mod session;
 mod settle;

@@ -145,11 +145,13 @@ impl Carrier {
         let brief = |line: &String| line.split(':').next().unwrap_or_default().to_owned();
         let lacks: Vec<String> = missing.iter().map(brief).collect();
         let what = format!("instances do without {}", lacks.join(", "));
-        let next = match self.agent.isolation().own_files {
-            true => "run it as the machine's root for all of it",
-            false => prepare::WAY_OUT,
+        let isolation = self.agent.isolation();
+        let reasons = "engine.log in the state folder has the reasons";
+        let next = match (isolation.mode, isolation.own_files) {
+            (agent::Mode::Full, _) => reasons.to_owned(),
+            (_, true) => format!("run it as the machine's root for all of it; {reasons}"),
+            (_, false) => format!("{}; {reasons}", prepare::WAY_OUT),
         };
-        let next = format!("{next}; engine.log in the state folder has the reasons");
         Some(Problem::new("less-isolated", what).with_next(next))
     }
 
