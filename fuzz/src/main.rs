@@ -21,6 +21,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("compose", spec::fuzzing::compose),
     ("console_answer", console::fuzzing::console_answer),
     ("console_request", console::fuzzing::console_request),
+    ("dns_question", names::fuzzing::dns_question),
     ("dockerfile", spec::fuzzing::dockerfile),
     ("dockerignore", spec::fuzzing::dockerignore),
     ("env_file", spec::fuzzing::env_file),

@@ -15,6 +15,18 @@ pub(crate) enum Scope {
     NoBrowser,
 }
 
+/// Programs whose clients must find services by name, with what installs them.
+const CLIENTS: &[(&str, &[&str])] = &[
+    ("gcc", &["gcc", "libc6-dev"]),
+    ("musl-gcc", &["musl-tools"]),
+    ("python3", &["python3"]),
+    ("node", &["nodejs"]),
+    ("go", &["golang-go"]),
+    ("javac", &["default-jdk-headless"]),
+    ("curl", &["curl"]),
+    ("busybox", &["busybox-static"]),
+];
+
 type Step = (&'static str, fn() -> Result<()>);
 
 const STEPS: &[Step] = &[
@@ -24,6 +36,9 @@ const STEPS: &[Step] = &[
         run::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
     }),
     ("tests", || {
+        for (program, packages) in CLIENTS {
+            run::need(program, packages)?;
+        }
         // The programs that end-to-end tests run: the engine and the example's services.
         run::cargo(&["build", "--quiet", "--package", "ms", "--package", "arcade"])?;
         run::cargo(&["test", "--quiet", "--workspace", "--no-fail-fast"])

@@ -42,10 +42,14 @@ pub(crate) fn resolver(asked: &Resolver, machine: &str) -> String {
         let fit: Vec<_> = words.iter().map(String::as_str).filter(|word| is_fit(word)).collect();
         format!("{key} {}\n", fit.join(" "))
     };
-    let mut text = match asked.servers.is_empty() {
+    let mut text = String::new();
+    if let Some(first) = asked.first {
+        text.push_str(&format!("nameserver {first}\n"));
+    }
+    text.push_str(&match asked.servers.is_empty() {
         true => of_machine(&["nameserver"]),
         false => asked.servers.iter().map(|server| format!("nameserver {server}\n")).collect(),
-    };
+    });
     text.push_str(&match asked.search.as_slice() {
         [] => of_machine(&["search", "domain"]),
         // A dot alone is how Compose says none.
@@ -91,6 +95,9 @@ mod tests {
         let mut asked = Resolver::default();
         let same = "nameserver 10.0.0.1\nsearch lan\noptions ndots:1\n";
         assert_eq!(resolver(&asked, machine), same);
+        asked.first = Some([127, 64, 0, 0].into());
+        assert_eq!(resolver(&asked, machine), format!("nameserver 127.64.0.0\n{same}"));
+        asked.first = None;
         asked.servers = vec![[9, 9, 9, 9].into()];
         asked.search = vec![".".to_owned()];
         asked.options = vec!["ndots:5".to_owned(), "bad one".to_owned()];

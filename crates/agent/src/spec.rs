@@ -148,6 +148,8 @@ pub struct Kernel {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resolver {
+    /// Who is asked before the servers, which take over when it does not answer.
+    pub first: Option<IpAddr>,
     /// Servers.
     pub servers: Vec<IpAddr>,
     /// Domains that are tried behind a short name.

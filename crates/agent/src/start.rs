@@ -165,7 +165,11 @@ pub(crate) fn try_start(
             own: address,
             pool: setting.pool,
             host: host_address(setting.pool),
-            resolvers: crate::hosts::local_resolvers(&machine_resolver()),
+            resolvers: match spec.resolver.as_ref().and_then(|resolver| resolver.first) {
+                // Localhost is all its own, a resolver of its own included.
+                Some(_) => crate::hosts::local_resolvers(""),
+                None => crate::hosts::local_resolvers(&machine_resolver()),
+            },
         };
         crate::bpf::attach(path, &addresses)
             .map_err(io(format!("attaching BPF programs to {}", path.display())))?;

@@ -3,6 +3,7 @@
 //! Not here: anything that a crate could own. This module converts between the crates' types,
 //! carries out what control decides, and answers the console.
 
+mod answers;
 mod api;
 mod before;
 mod builds;

@@ -147,6 +147,7 @@ fn resolver(mode: Mode) {
         }
         let mut spec = private("cat /etc/resolv.conf");
         spec.resolver = Some(Resolver {
+            first: None,
             servers: vec![[127, 64, 0, 53].into(), std::net::Ipv6Addr::LOCALHOST.into()],
             search: vec!["one.test".to_owned(), "two.test".to_owned()],
             options: vec!["ndots:3".to_owned()],

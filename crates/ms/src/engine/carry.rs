@@ -27,6 +27,7 @@ use tokio::time::MissedTickBehavior;
 
 use up::{Then, UpReady};
 
+use super::answers::Answers;
 use super::api::Shared;
 use super::before::{self, Before, Launch, NotStarted, Once};
 use super::convert;
@@ -111,6 +112,7 @@ pub(super) struct Carrier {
     agent_events: mpsc::Receiver<InstanceEvent>,
     edge_status: watch::Receiver<Arc<EdgeStatus>>,
     routes: watch::Sender<Arc<RouteTable>>,
+    answers: Option<Answers>,
     shared: Arc<Shared>,
     works: JoinSet<Done>,
     /// What each of `works` is, for when it ends with a panic.
@@ -153,6 +155,7 @@ impl Carrier {
         agent_events: mpsc::Receiver<InstanceEvent>,
         edge_status: watch::Receiver<Arc<EdgeStatus>>,
         routes: watch::Sender<Arc<RouteTable>>,
+        answers: Option<Answers>,
         shared: Arc<Shared>,
     ) -> Carrier {
         let own_addresses = agent.isolation().addressing == agent::Addressing::Own;
@@ -162,6 +165,7 @@ impl Carrier {
             agent_events,
             edge_status,
             routes,
+            answers,
             shared,
             works: JoinSet::new(),
             undertaken: HashMap::new(),
@@ -301,6 +305,7 @@ impl Carrier {
 
     fn carry_out(&mut self, handled: Handled) {
         self.wake_at = None;
+        let mut askers_changed = false;
         for action in handled.actions {
             match action {
                 Action::StartInstance(record) => self.start(record),
@@ -308,6 +313,7 @@ impl Carrier {
                 Action::StopInstance { id, signal, grace } => self.stop(id, signal, grace),
                 Action::RemoveInstance { id } => self.remove(id),
                 Action::Route(plan) => {
+                    askers_changed |= self.plan.callers != plan.callers;
                     self.plan = plan;
                     self.publish();
                 }
@@ -327,15 +333,21 @@ impl Carrier {
         if names != self.names {
             self.names = names;
             self.write_names();
+        } else if askers_changed && let Some(answers) = &mut self.answers {
+            answers.publish(&state, &self.plan);
         }
         self.shared.changed();
     }
 
     /// Tells instances the names that they find now.
-    fn write_names(&self) {
+    fn write_names(&mut self) {
         let (state, own) = (self.control.state(), self.own_addresses);
         // An instance whose file cannot be written keeps the names that it knew.
         let _ = self.agent.update_hosts(|id| convert::hosts_of(&state, id, own));
+        if let Some(answers) = &mut self.answers {
+            answers.forget();
+            answers.publish(&state, &self.plan);
+        }
     }
 
     fn start(&mut self, record: Arc<InstanceRecord>) {
@@ -354,7 +366,8 @@ impl Carrier {
         };
         let dir = &self.shared.state_dir;
         let own = self.own_addresses;
-        let spec = convert::process(&state, &record, release, port_env, own, dir);
+        let names_at = self.answers.as_ref().map(|answers| answers.at);
+        let spec = convert::process(&state, &record, release, port_env, own, names_at, dir);
         let (given, dir) = (release.clone(), dir.clone());
         self.failed_starts.remove(&id);
         self.listening.remove(&id);

@@ -41,6 +41,7 @@ pub(super) fn process(
     release: &Release,
     port_env: Option<u16>,
     own_address: bool,
+    names_at: Option<IpAddr>,
     state_dir: &Path,
 ) -> ProcessSpec {
     let definition = &release.definition;
@@ -85,7 +86,7 @@ pub(super) fn process(
         user: prepared.user,
         rights: rights(&definition.rights),
         kernel: kernel(&definition.kernel),
-        resolver: resolver(&definition.networking.dns),
+        resolver: resolver(&definition.networking.dns, names_at),
         health: prepared.health.map(health),
         ports,
         offline,
@@ -149,8 +150,9 @@ fn kernel(asked: &model::Kernel) -> agent::Kernel {
     }
 }
 
-fn resolver(asked: &model::Dns) -> Option<agent::Resolver> {
-    (*asked != model::Dns::default()).then(|| agent::Resolver {
+fn resolver(asked: &model::Dns, names_at: Option<IpAddr>) -> Option<agent::Resolver> {
+    (*asked != model::Dns::default() || names_at.is_some()).then(|| agent::Resolver {
+        first: names_at,
         servers: asked.servers.clone(),
         search: asked.search.clone(),
         options: asked.options.clone(),
@@ -199,6 +201,25 @@ pub(super) fn hosts_of(
         }
     }
     caller.map(|caller| hosts(state, &caller.definition, alone)).unwrap_or_default()
+}
+
+/// The same for those that ask over DNS.
+pub(super) fn scope_of(state: &State, service: &base::ServiceName) -> names::Scope {
+    let Some(caller) = state.services.get(service) else { return names::Scope::default() };
+    let mut found: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for (address, names) in hosts(state, &caller.definition, agent::host_address(state.pool)) {
+        for name in names {
+            found.entry(name.to_ascii_lowercase()).or_default().push(address);
+        }
+    }
+    let dns = &caller.definition.networking.dns;
+    let plain = |domain: &String| domain.trim_end_matches('.').to_ascii_lowercase();
+    let mut search: Vec<String> = dns.search.iter().map(plain).collect();
+    // What resolvers take for it when nothing is said.
+    let domain = caller.definition.hostname.as_ref().and_then(|name| name.split_once('.'));
+    search.extend(domain.map(|(_, domain)| domain.to_ascii_lowercase()));
+    search.retain(|domain| !domain.is_empty());
+    names::Scope { names: found, search, servers: dns.servers.clone() }
 }
 
 /// The names that instances of a service find. A name leads to one service: to the one that is

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::EngineOptions;
+use super::answers::Answers;
 use super::api::{Api, Shared};
 use super::carry::Carrier;
 use super::pool;
@@ -94,7 +95,21 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     });
     announce(&shared);
     super::before::sweep(&agent, &state_dir);
-    let carrier = Carrier::new(control, agent, agent_events, edge.status(), routes, shared.clone());
+    let mut names = JoinSet::new();
+    let answers = match Answers::open(agent.isolation().addressing, pool.pool) {
+        Ok((answers, responder, table)) => {
+            names.spawn(responder.serve(table));
+            Some(answers)
+        }
+        Err(why) => {
+            eprintln!("names are found in /etc/hosts alone, not over DNS: {why}");
+            None
+        }
+    };
+    let edge_status = edge.status();
+    let shared_too = shared.clone();
+    let carrier =
+        Carrier::new(control, agent, agent_events, edge_status, routes, answers, shared_too);
 
     let mut console = JoinSet::new();
     let api = Arc::new(Api(shared.clone()));

@@ -1,6 +1,7 @@
 //! The program as a person uses it: real files, real processes, the built `ms`.
 
 mod builds;
+mod clients;
 mod deep;
 mod ending;
 mod exec;
