@@ -92,6 +92,7 @@ pub(crate) fn stand_in(image: &str, host: &Host) -> Result<BaseImage, BaseError>
     let mut tree = system(host)?;
     let view = View::host();
     key.text(&host.name);
+    key.text(&host.packages());
     for (depth, entry) in chain.iter().rev().enumerate() {
         let program = match entry.find.is_empty() {
             true => None,
@@ -129,6 +130,7 @@ pub(crate) fn unknown(image: &str, host: &Host) -> Result<BaseImage, BaseError> 
     key.text(image);
     key.field(&[u8::from(host.owners == Owners::One)]);
     key.text(&host.name);
+    key.text(&host.packages());
     Ok(BaseImage {
         lowest: agent::Base::Host,
         tree: system(host)?,

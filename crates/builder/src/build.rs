@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::owner;
 use crate::progress::Watch;
 use crate::skeleton;
-use crate::store::{self, Keep, Store};
+use crate::store::{self, Keep, Pruned, Store};
 use crate::tree::{Entry, Hash, Node, Owners, Tree, TreeError, at};
 use crate::view::View;
 use crate::work::Work;
@@ -194,18 +194,19 @@ impl Builder {
         Ok(Some(finished(built, base.recipe, user, base.notes)))
     }
 
-    /// Removes layers and caches that no release uses and that `keep` does not cover; says how many.
-    /// A build under way is waited for.
-    pub fn prune(&self, used: &[PathBuf], keep: Keep, now: UnixNanos) -> std::io::Result<usize> {
+    /// Removes layers and caches that no release uses and that `keep` does not cover. A build under
+    /// way is waited for.
+    pub fn prune(&self, used: &[PathBuf], keep: Keep, now: UnixNanos) -> std::io::Result<Pruned> {
         let _one = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut removed = 0;
+        let mut removed = Pruned::default();
         for (folder, used) in [(&self.layers, used), (&self.caches, &[])] {
             if !folder.is_dir() {
                 continue;
             }
-            for path in store::surplus(folder, used, keep, now)? {
+            for (path, bytes) in store::surplus(folder, used, keep, now)? {
                 self.agent.discard(&path)?;
-                removed += 1;
+                removed.count += 1;
+                removed.bytes += bytes;
             }
         }
         Ok(removed)

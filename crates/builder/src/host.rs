@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::glob;
-use crate::tree::Owners;
+use crate::tree::{Hash, Owners};
 use crate::view::View;
 
 /// How long a program may take to say what it is. A Java runtime takes a while on a busy machine.
@@ -32,12 +32,32 @@ pub(crate) struct Host {
     pub(crate) name: String,
     /// To whom files of images belong.
     pub(crate) owners: Owners,
+    /// What its package manager says it has, as of the last look.
+    packages: Mutex<Option<Packages>>,
     /// Answers that were given, by command; a program that was replaced is another file.
     asked: Mutex<BTreeMap<Question, Option<String>>>,
 }
 
 /// A command, and which file its program was.
 type Question = (Vec<String>, u64);
+
+/// Files that change with every package that comes, goes or is upgraded.
+const PACKAGES: [&str; 6] = [
+    "/var/lib/dpkg/status",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/Packages",
+    "/lib/apk/db/installed",
+    "/var/lib/pacman/local",
+];
+
+/// Which file of a package manager is in force, and a hash over what it says.
+#[derive(Debug)]
+struct Packages {
+    file: PathBuf,
+    changed: (i64, i64, u64),
+    says: String,
+}
 
 /// A program of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +83,40 @@ impl Host {
         if systems[0] == "ubuntu" && systems.len() == 1 {
             systems.push("debian".to_owned());
         }
-        Host { systems, name: value("PRETTY_NAME"), owners, asked: Mutex::default() }
+        Host {
+            systems,
+            name: value("PRETTY_NAME"),
+            owners,
+            packages: Mutex::default(),
+            asked: Mutex::default(),
+        }
+    }
+
+    /// A hash over the machine's packages and their versions; steps done with others are done
+    /// again. Empty where none is known.
+    pub(crate) fn packages(&self) -> String {
+        self.packages_in(&PACKAGES.map(Path::new))
+    }
+
+    fn packages_in(&self, files: &[&Path]) -> String {
+        use std::os::unix::fs::MetadataExt;
+        let there = |path: &&Path| Some((path.to_path_buf(), std::fs::metadata(path).ok()?));
+        let Some((file, metadata)) = files.iter().find_map(there) else { return String::new() };
+        let changed = (metadata.mtime(), metadata.mtime_nsec(), metadata.size());
+        let mut known = self.packages.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_ref().filter(|k| k.file == file && k.changed == changed) {
+            return known.says.clone();
+        }
+        let mut hash = Hash::default();
+        match std::fs::read(&file) {
+            // What a package manager merely wrote again says the same.
+            Ok(bytes) => hash.field(&bytes),
+            // A folder changes with its entries, and what cannot be read with its size.
+            Err(_) => hash.text(&format!("{changed:?}")),
+        }
+        let says = hash.finish();
+        *known = Some(Packages { file, changed, says: says.clone() });
+        says
     }
 
     pub(crate) fn is(&self, system: &str) -> bool {
@@ -194,6 +247,21 @@ mod tests {
         ] {
             assert_eq!(numbers(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn packages_are_what_they_say_and_not_when_that_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let status = folder.path().join("status");
+        let host = Host::default();
+        let says = || host.packages_in(&[Path::new("/does/not/exist"), &status]);
+        assert_eq!(says(), "");
+        std::fs::write(&status, "a 1").unwrap();
+        let first = says();
+        std::fs::write(&status, "a 1").unwrap();
+        assert_eq!(says(), first);
+        std::fs::write(&status, "a 10").unwrap();
+        assert_ne!(says(), first);
     }
 
     #[test]

@@ -36,5 +36,5 @@ mod work;
 pub use build::{Builder, Image, Order, Secret, keep};
 pub use error::BuildError;
 pub use progress::{Progress, Watch};
-pub use store::Keep;
+pub use store::{Keep, Pruned};
 pub use volume::FillError;

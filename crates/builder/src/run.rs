@@ -16,9 +16,9 @@ use crate::tree::Owners;
 /// Slots of steps: past those of any instance, so that none has the same name.
 const SLOT: u32 = 1_000_000;
 
-/// Variables of this process that say how packages are reached; steps get them where the image
-/// says nothing, and no layer's key depends on them.
-const REACH: [&str; 18] = [
+/// Variables of this process that say how others are reached; steps get them where the image says
+/// nothing. What is made does not depend on them, nor does any layer's key.
+const REACH: [&str; 13] = [
     "HTTP_PROXY",
     "http_proxy",
     "HTTPS_PROXY",
@@ -32,15 +32,21 @@ const REACH: [&str; 18] = [
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
     "NODE_EXTRA_CA_CERTS",
+];
+/// Variables that say where packages are from, by how they begin. Steps get them too; what is made
+/// depends on them, and so does its key.
+const SOURCES: [&str; 10] = [
+    "PIP_",
+    "UV_",
+    "NPM_CONFIG_",
+    "npm_config_",
+    "CARGO_REGISTRIES_",
     "GOPROXY",
     "GONOSUMDB",
     "GOSUMDB",
     "GOPRIVATE",
     "GONOPROXY",
 ];
-/// Likewise, by how they begin.
-const REACH_FAMILIES: [&str; 5] =
-    ["PIP_", "UV_", "NPM_CONFIG_", "npm_config_", "CARGO_REGISTRIES_"];
 
 /// Where a step is run.
 pub(crate) struct Site<'a> {
@@ -56,7 +62,7 @@ pub(crate) struct Site<'a> {
 
 /// Runs it; what it changed is in the folder that the outcome names.
 pub(crate) fn run(run: &Run, site: Site<'_>, watch: &mut dyn Watch) -> Result<StepEnd, StartError> {
-    let mut env = reach();
+    let mut env = of_engine(|name| REACH.contains(&name) || is_source(name));
     env.extend(run.proxies.clone());
     env.extend(run.env.clone());
     env.extend(site.secrets);
@@ -87,10 +93,16 @@ impl StepWatch for Lines<'_> {
     }
 }
 
-fn reach() -> BTreeMap<String, String> {
-    let counts = |name: &String| {
-        REACH.contains(&name.as_str()) || REACH_FAMILIES.iter().any(|start| name.starts_with(start))
-    };
+fn is_source(name: &str) -> bool {
+    SOURCES.iter().any(|start| name.starts_with(start))
+}
+
+/// What a step gets of the engine's environment that decides what it makes.
+pub(crate) fn sources() -> BTreeMap<String, String> {
+    of_engine(is_source)
+}
+
+fn of_engine(counts: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| counts(name))

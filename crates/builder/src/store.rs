@@ -136,27 +136,36 @@ impl Default for Keep {
     }
 }
 
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Layers and caches.
+    pub count: usize,
+    /// What they took on disk.
+    pub bytes: u64,
+}
+
 /// A layer that was used so recently may belong to a release that is only being made.
 const FRESH: Duration = Duration::from_secs(600);
 
-/// The layers of `store` that may go: those that are not among `used` and that `keep` does not
+/// The layers of `store` that may go, with their size: those that are not among `used` and that `keep` does not
 /// cover, and what a crash left half made. Nothing may be built meanwhile.
 pub(crate) fn surplus(
     store: &Path,
     used: &[PathBuf],
     keep: Keep,
     now: UnixNanos,
-) -> io::Result<Vec<PathBuf>> {
+) -> io::Result<Vec<(PathBuf, u64)>> {
     let (mut total, mut others, mut surplus) = (0u64, Vec::new(), Vec::new());
     let now = Duration::from_nanos(now.0);
     for entry in fs::read_dir(store)? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
+        let bytes = size(&path);
         if name.as_encoded_bytes().starts_with(b".") {
-            surplus.push(path);
+            surplus.push((path, bytes));
             continue;
         }
-        let bytes = size(&path);
         total += bytes;
         // By name: the store may be known under several paths.
         if !used.iter().any(|used| used.file_name() == Some(&name)) {
@@ -169,7 +178,7 @@ pub(crate) fn surplus(
     for (used_at, bytes, path) in others {
         let age = now.saturating_sub(used_at);
         if age > keep.age || (total > keep.bytes && age > FRESH) {
-            surplus.push(path);
+            surplus.push((path, bytes));
             total -= bytes;
         }
     }

@@ -196,7 +196,8 @@ impl Work<'_> {
             key.field(&words.len().to_le_bytes());
             words.iter().for_each(|word| key.text(word));
         }
-        for (name, value) in &run.env {
+        let sources = run::sources();
+        for (name, value) in sources.iter().chain(&run.env) {
             key.text(name);
             key.text(value);
         }

@@ -52,7 +52,7 @@ fn every_type_is_in_the_document_and_no_other() {
     check("LogPage", value(&LogPage { lines: vec![line()], more: true }));
     let warnings = vec![problem()];
     check("BuildLine", value(&build_line()));
-    check("Accepted", value(&Accepted { revision: 1, changed: vec![web()], warnings }));
+    check("Accepted", value(&accepted(warnings)));
     for command in commands() {
         check("Command", value(&command));
     }
@@ -320,11 +320,18 @@ fn problem() -> Problem {
         .with_next("take another")
 }
 
+fn accepted(warnings: Vec<Problem>) -> Accepted {
+    let pruned = Some(crate::wire::Pruned { count: 1, bytes: 1 });
+    Accepted { revision: 1, changed: vec![web()], warnings, pruned }
+}
+
 fn commands() -> Vec<Command> {
     let services = vec!["web".to_owned()];
     let all = vec![
         Command::Up { app: json!({}), services: services.clone(), recreate: false },
         Command::Build { app: json!({}), services: services.clone(), no_cache: true },
+        Command::Prune { unused_for_seconds: Some(60), keep_bytes: None },
+        Command::Prune { unused_for_seconds: None, keep_bytes: Some(1) },
         Command::Down { volumes: false, exit: true },
         Command::Stop { services: services.clone() },
         Command::Start { services: services.clone() },
@@ -339,6 +346,7 @@ fn commands() -> Vec<Command> {
         match command {
             Command::Up { .. }
             | Command::Build { .. }
+            | Command::Prune { .. }
             | Command::Down { .. }
             | Command::Stop { .. }
             | Command::Start { .. }

@@ -371,6 +371,13 @@ pub enum Command {
         /// Do every step again, also those that were done before.
         no_cache: bool,
     },
+    /// Remove what builds left and no release uses.
+    Prune {
+        /// Only what nothing used for so long; all when missing.
+        unused_for_seconds: Option<u64>,
+        /// Only as much as is above so many bytes; all when missing.
+        keep_bytes: Option<u64>,
+    },
     /// Stop every service and forget the app.
     Down {
         /// Delete named volumes too.
@@ -423,6 +430,18 @@ pub struct Accepted {
     pub changed: Vec<ServiceName>,
     /// Things worth knowing that do not stop it.
     pub warnings: Vec<Problem>,
+    /// What was removed of builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
+}
+
+/// What was removed of builds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// Layers and caches.
+    pub count: usize,
+    /// What they took on disk.
+    pub bytes: u64,
 }
 
 /// One message of the live stream: what a topic shows now, or what came since.

@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("same_input_runs_nothing", same_input_runs_nothing),
     ("a_change_runs_what_follows", a_change_runs_what_follows),
     ("no_cache_runs_all_and_is_found_later", no_cache),
+    ("where_packages_are_from_counts_and_how_they_are_reached_does_not", sources),
     ("old_and_surplus_layers_go", pruning),
 ];
 
@@ -76,6 +77,34 @@ fn no_cache() {
     assert_eq!(once(&bench), second, "what was made last counts");
 }
 
+fn sources() {
+    // The environment is the engine's, which is another process for each.
+    let folder = tempfile::tempdir().unwrap();
+    let work = |name: &str, value: &str| {
+        let own = std::env::current_exe().unwrap();
+        let mut command = std::process::Command::new(own);
+        command.env(crate::VICTIM_OF_ENVIRONMENT, folder.path()).env(name, value);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(work("PIP_INDEX_URL", "a"), "a\n+\n");
+    assert_eq!(work("PIP_INDEX_URL", "a"), "\n-\n");
+    assert_eq!(work("PIP_INDEX_URL", "b"), "b\n+\n");
+    let none = work("https_proxy", "x");
+    assert_eq!(none, "\n+\n");
+    assert_eq!(work("https_proxy", "y"), "\n-\n");
+}
+
+/// Builds in a folder, in whatever environment this process has.
+pub(crate) fn build_in(folder: &std::path::Path) {
+    let whole = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let text = "FROM debian\nRUN echo $PIP_INDEX_URL\n";
+    let bench = Bench::in_folder(folder, whole, text);
+    std::fs::create_dir_all(bench.context()).unwrap();
+    let (_, said) = bench.build();
+    let lines = [said.output().join("\n"), said.work(), String::new()];
+    std::io::Write::write_all(&mut std::io::stdout(), lines.join("\n").as_bytes()).unwrap();
+}
+
 fn pruning() {
     let bench = app();
     let (first, _) = bench.build();
@@ -84,7 +113,7 @@ fn pruning() {
     let store = bench.state().join("layers");
     let all = bench.layers().len();
     let now = SystemClock.now();
-    let prune = |used: &[_], keep, at| bench.builder.prune(used, keep, at).unwrap();
+    let prune = |used: &[_], keep, at| bench.builder.prune(used, keep, at).unwrap().count;
     std::fs::create_dir(store.join(".half.new")).unwrap();
     assert_eq!(prune(&second.layers, Keep::default(), now), 1);
     assert_eq!(bench.layers().len(), all, "only what is half made goes");

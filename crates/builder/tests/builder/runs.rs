@@ -15,6 +15,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("secrets_are_in_no_layer", secrets),
     ("a_step_may_be_without_network", offline),
     ("the_host_is_out_of_reach", host_is_out_of_reach),
+    ("a_step_may_do_what_an_instance_may", confined),
+    ("the_root_may_be_an_overlay_already", overlay_root),
 ];
 
 fn changes() {
@@ -176,4 +178,52 @@ fn host_is_out_of_reach() {
     assert!(printed.contains(&"/home:".to_owned()) && printed.len() < 9, "{printed:?}");
     assert!(!mark.path().join("x").exists());
     assert!(!std::path::Path::new("/etc/x").exists());
+}
+
+/// Capabilities, the filter, and the masked parts of `/proc` and `/sys`, as instances have them.
+fn confined() {
+    let mut bench = Bench::new("");
+    let refused = |what: &str| format!("({what}) >/dev/null 2>&1 && echo 'got: {what}'; ");
+    let tries: String = [
+        "unshare -m true",
+        "unshare -U true",
+        "mount -t tmpfs none /mnt",
+        "mknod /x b 8 0",
+        "dmesg",
+        "echo b > /proc/sysrq-trigger",
+        "echo x > /proc/sys/kernel/hostname",
+        "head -c 1 /proc/kcore | grep -q .",
+        "head -c 1 /proc/keys | grep -q .",
+        "ls -A /sys/firmware | grep -q .",
+        "touch /sys/x",
+        "date -s @0",
+    ]
+    .map(refused)
+    .concat();
+    let status = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status";
+    assert_eq!(
+        bench.prints("FROM debian", &format!("{tries}{status}")),
+        ["CapEff:\t00000000a00405fb", "CapBnd:\t00000000a00405fb", "NoNewPrivs:\t1", "Seccomp:\t2"]
+    );
+}
+
+/// As in a container, whose root is an overlay: the state lies on a disk of its own.
+fn overlay_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    let script = format!(
+        "set -e; cd {at}; mkdir root memory disk; mount -t tmpfs none memory; \
+         mkdir memory/upper memory/work; cp \"$0\" disk/own; \
+         mount -t overlay -o lowerdir=/,upperdir=memory/upper,workdir=memory/work none root; \
+         for f in proc sys dev; do mount --rbind /$f root/$f; done; \
+         mkdir root/disk root/old; mount --bind disk root/disk; cd root; pivot_root . old; \
+         umount -l /old; cd /; exec /disk/own",
+    );
+    let own = std::env::current_exe().unwrap();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-c", &script]).arg(own);
+    command.env(crate::VICTIM_OF_ENVIRONMENT, "/disk/build").env("PIP_INDEX_URL", "built");
+    let out = command.output().unwrap();
+    let (said, why) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert_eq!(said, "built\n+\n", "{why}");
 }

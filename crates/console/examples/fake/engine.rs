@@ -169,6 +169,7 @@ impl FakeEngine {
             }
             Command::Up { .. }
             | Command::Build { .. }
+            | Command::Prune { .. }
             | Command::Down { .. }
             | Command::Shutdown { .. } => {
                 return Err(Problem::new("not-here", "this console shows a made-up app")
@@ -190,7 +191,7 @@ impl FakeEngine {
             state.event(now, "info", &name, kind, &message);
         }
         drop(state);
-        Ok(Accepted { revision: self.changed(), changed, warnings: Vec::new() })
+        Ok(Accepted { revision: self.changed(), changed, ..Accepted::default() })
     }
 }
 

@@ -199,6 +199,16 @@ pub(crate) struct Build {
     /// Do every step again, also those that were done before
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Build nothing, and remove layers and caches that no release uses [happens by itself after 14
+    /// days, and above 20 GiB]
+    #[arg(long, conflicts_with_all = ["services", "no_cache"])]
+    pub(crate) prune: bool,
+    /// With --prune: only what nothing used for so long
+    #[arg(long, value_name = "DURATION", requires = "prune", value_parser = duration)]
+    pub(crate) unused_for: Option<std::time::Duration>,
+    /// With --prune: only as much as they are above this size, oldest first
+    #[arg(long, value_name = "BYTES", requires = "prune", value_parser = bytes)]
+    pub(crate) keep: Option<u64>,
 }
 
 /// `ms down`.
@@ -401,6 +411,10 @@ fn variable(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE".to_owned()),
     }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    base::units::parse_bytes(text).ok_or_else(|| "write it as in 500m or 20g".to_owned())
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

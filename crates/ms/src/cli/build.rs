@@ -23,6 +23,9 @@ pub(crate) async fn run(
 ) -> Outcome {
     let start = clock.monotonic();
     let files = files(here, &shared.file)?;
+    if build.prune {
+        return prune(build, shared, &state_of(here, shared, &files), clock, out).await;
+    }
     let app = super::compose::load(here, shared, &files, &build.services, out)?;
     // Names are checked before an engine is started.
     with_dependencies(&app, &build.services)?;
@@ -61,6 +64,38 @@ pub(crate) async fn run(
             names => format!("built {} in {took}", names.join(", ")),
         };
         out.text(&format!("{}\n", paint(out.mode.color, Style::Bold, &what)))?;
+    }
+    out.flush()?;
+    Ok(DONE)
+}
+
+/// Removes what builds left.
+async fn prune(
+    build: &Build,
+    shared: &Shared,
+    state: &std::path::Path,
+    clock: &dyn Clock,
+    out: &mut Out,
+) -> Outcome {
+    let client = Client::new(state);
+    let mut interrupt = Interrupt::listen()?;
+    let started = super::launch::ensure(state, shared, PATIENCE, &mut interrupt).await?;
+    let unused_for_seconds = build.unused_for.map(|age| age.as_secs());
+    let command = Command::Prune { unused_for_seconds, keep_bytes: build.keep };
+    let answer = client.command(&command).await;
+    if started {
+        end_without_app(&client, clock).await;
+    }
+    let pruned = answer?.pruned.unwrap_or_default();
+    if out.mode.json {
+        out.json("ms.prune/1", &pruned)?;
+    } else if !out.mode.quiet {
+        let bytes = base::units::show_bytes(pruned.bytes);
+        out.text(&match pruned.count {
+            0 => "nothing to remove\n".to_owned(),
+            1 => format!("removed one layer or cache of {bytes}\n"),
+            count => format!("removed {count} layers and caches of {bytes}\n"),
+        })?;
     }
     out.flush()?;
     Ok(DONE)

@@ -561,6 +561,10 @@ impl Carrier {
                 self.prepare(app, services, Then::Rest { no_cache }, reply);
                 return Ok(());
             }
+            wire::Command::Prune { unused_for_seconds, keep_bytes } => {
+                self.prune(unused_for_seconds, keep_bytes, reply);
+                return Ok(());
+            }
             wire::Command::Down { volumes, exit } => {
                 let _ = reply.send(self.go_down(WhenDown { exit, volumes })?);
                 return Ok(());
@@ -606,7 +610,7 @@ impl Carrier {
         };
         let changed = handled.changed.clone();
         self.carry_out(handled);
-        Ok(Ok(Accepted { revision: self.shared.revision(), changed, warnings: Vec::new() }))
+        Ok(Ok(Accepted { revision: self.shared.revision(), changed, ..Accepted::default() }))
     }
 
     /// Samples everything; true when something else than figures may have changed.

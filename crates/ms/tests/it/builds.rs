@@ -118,6 +118,15 @@ fn stages_are_built_for_the_last() {
     // Down and up again: nothing is built a second time.
     project.ok(&["down"]);
     assert!(project.ok(&["build"]).starts_with("nothing to build"));
+    // Nothing uses what was built: it goes when that is asked for, and not before its time.
+    assert_eq!(project.ok(&["build", "--prune", "--unused-for", "1h"]), "nothing to remove\n");
+    assert_eq!(project.ok(&["build", "--prune", "--keep", "1g"]), "nothing to remove\n");
+    let pruned = project.ok(&["build", "--prune"]);
+    assert!(
+        pruned.starts_with("removed ") && pruned.contains(" layers and caches of "),
+        "{pruned}"
+    );
+    assert!(project.ok(&["build"]).starts_with("built web in "));
 }
 
 #[test]

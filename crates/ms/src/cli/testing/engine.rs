@@ -118,6 +118,7 @@ impl Fake {
             Command::Rollback { service, .. } => {
                 self.change(&[service.to_string()], |s| s.health = Health::Starting);
             }
+            Command::Prune { .. } => {}
             Command::Build { .. } | Command::Down { .. } | Command::Shutdown { .. } => {
                 self.overview.lock().unwrap().status.ending = true;
                 _ = self.ended.send(true);

@@ -173,15 +173,55 @@ impl Carrier {
         Some(problem.with_cause(cause).with_next("run ms as root"))
     }
 
+    /// Discards what somebody no longer wants to keep.
+    pub(super) fn prune(
+        &mut self,
+        unused_for_seconds: Option<u64>,
+        keep_bytes: Option<u64>,
+        reply: Reply,
+    ) {
+        if self.preparing > 0 {
+            let problem = Problem::new("build-busy", "something is being built now")
+                .with_cause("what it uses is not known before it is done")
+                .with_next("try again when it is done");
+            let _ = reply.send(Err(problem));
+            return;
+        }
+        let none = if keep_bytes.is_some() { std::time::Duration::MAX } else { Default::default() };
+        let keep = builder::Keep {
+            age: unused_for_seconds.map_or(none, std::time::Duration::from_secs),
+            bytes: keep_bytes.unwrap_or(u64::MAX),
+        };
+        let (used, shared) = (self.layers_in_use(), self.shared.clone());
+        // What is used from now on is not older than that.
+        let now = shared.clock.now();
+        self.works.spawn_blocking(move || {
+            let pruned = shared.builder.prune(&used, keep, now).map_err(|e| {
+                Problem::new("build-files", "what builds left cannot be removed")
+                    .with_cause(e.to_string())
+                    .with_next("mend the state folder, then try again")
+            });
+            let _ = reply.send(pruned.map(|pruned| Accepted {
+                revision: shared.revision(),
+                pruned: Some(console::wire::Pruned { count: pruned.count, bytes: pruned.bytes }),
+                ..Accepted::default()
+            }));
+            Done::Other
+        });
+    }
+
+    fn layers_in_use(&self) -> Vec<std::path::PathBuf> {
+        let state = self.control.state();
+        let each = state.releases.values().map(|release| convert::prepared(release).layers);
+        each.flatten().collect()
+    }
+
     /// Discards layers that no release uses, unless one is being laid out now.
     pub(super) fn prune_layers(&mut self) {
         if self.preparing > 0 {
             return;
         }
-        let state = self.control.state();
-        let each = state.releases.values().map(|release| convert::prepared(release).layers);
-        let kept: Vec<std::path::PathBuf> = each.flatten().collect();
-        let shared = self.shared.clone();
+        let (kept, shared) = (self.layers_in_use(), self.shared.clone());
         // What cannot go now is tried again with the next release.
         self.works.spawn_blocking(move || {
             let now = shared.clock.now();
@@ -209,7 +249,7 @@ fn build_all(
     }
     let Outcome { built, warnings, .. } = prepare::all(app, &wanted, workshop)?;
     let warnings = warnings.into_iter().map(|(_, problem)| problem).collect();
-    Ok(Accepted { revision, changed: built, warnings })
+    Ok(Accepted { revision, changed: built, warnings, pruned: None })
 }
 
 fn prepare_all(
