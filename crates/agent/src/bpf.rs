@@ -25,6 +25,7 @@
 //! The programs stay attached until the cgroup is removed; nobody needs to stay alive.
 
 mod assembler;
+mod devices;
 mod kernel;
 mod program;
 
@@ -35,6 +36,7 @@ use std::path::Path;
 
 use base::Ipv4Cidr;
 
+pub(crate) use self::devices::Refusal;
 use self::kernel::Hook;
 pub(crate) use self::program::TWINS;
 use self::program::program;
@@ -82,6 +84,14 @@ pub(crate) fn attach(cgroup: &Path, addresses: &Addresses) -> io::Result<()> {
     HOOKS.into_iter().try_for_each(attach)?;
     let _clash = FOR_TWINS.into_iter().try_for_each(attach);
     Ok(())
+}
+
+/// Attaches a program to a cgroup2 directory that refuses to do this with devices.
+pub(crate) fn refuse_devices(cgroup: &Path, refusals: &[Refusal]) -> io::Result<()> {
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let cgroup = rustix::fs::open(cgroup, flags, rustix::fs::Mode::empty())?;
+    let program = kernel::load(Hook::Device, &devices::program(refusals))?;
+    kernel::attach(cgroup.as_fd(), program.as_fd(), Hook::Device)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod attach;
 mod bpf;
 mod cgroup;
 mod descriptors;
+mod device;
 mod event;
 mod exit;
 #[cfg(any(test, fuzzing))]
@@ -50,7 +51,7 @@ pub use kept::kept;
 pub use listen::Ports;
 pub use shim::LogLimits;
 pub use spec::{
-    Base, HealthSpec, HealthTest, Kernel, Limits, Logging, Mount, MountSource, ProcessSpec,
+    Base, Device, HealthSpec, HealthTest, Kernel, Limits, Logging, Mount, MountSource, ProcessSpec,
     Resolver, Rights, Seccomp, View,
 };
 pub use start::{StartError, host_address};

@@ -116,6 +116,19 @@ pub struct Rights {
     pub seccomp: Seccomp,
     /// Whether its files cannot be written to; mounts say for themselves.
     pub read_only: bool,
+    /// Devices of the host that it sees.
+    pub devices: Vec<Device>,
+}
+
+/// A device of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its path on the host, or that of a folder of them; absolute.
+    pub source: PathBuf,
+    /// Where the instance sees it; absolute.
+    pub target: PathBuf,
+    /// What may be done with it: some of `r`, `w` and `m`.
+    pub permissions: String,
 }
 
 /// Which system calls are let through.
@@ -206,6 +219,9 @@ pub struct Mount {
 pub enum MountSource {
     /// A folder or file of the host; made as a folder when missing.
     Path(PathBuf),
+    /// What is at a path inside a folder of the host, which is made when missing; links lead
+    /// nowhere else.
+    Within(PathBuf, PathBuf),
     /// Memory, empty at first.
     Tmpfs {
         /// Most bytes it holds; `None` is the kernel's default, half of memory.

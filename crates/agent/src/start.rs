@@ -157,7 +157,15 @@ pub(crate) fn try_start(
         id: id.clone(),
         cause: format!("its seccomp profile: {cause}"),
     })?;
-    let cgroup = setting.cgroups.create(id, &spec.limits);
+    let mut cgroup = setting.cgroups.create(id, &spec.limits);
+    let refusals = crate::device::refusals(&spec.rights.devices);
+    if !refusals.is_empty() {
+        let path = cgroup.unified.as_ref().ok_or_else(|| io::Error::other("no cgroup2 directory"));
+        if let Err(e) = path.and_then(|path| crate::bpf::refuse_devices(path, &refusals)) {
+            let what = "its devices may be used as far as its user may";
+            cgroup.warnings.push(format!("{what}, not only as asked: {e}"));
+        }
+    }
     if let Some(address) = address
         && let Some(path) = &cgroup.unified
     {

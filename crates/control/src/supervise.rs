@@ -63,7 +63,7 @@ fn by_policy(work: &mut Work, record: &InstanceRecord, exit: &Exit) {
     let counted = work.state.instances.get(id).map_or(record.counted, |r| r.counted);
     let restarts = match policy {
         Restart::No => false,
-        Restart::Always | Restart::UnlessStopped => true,
+        Restart::Always | Restart::UnlessStopped => pace.attempts.is_none_or(|max| counted < max),
         Restart::OnFailure { max_retries } => {
             !exit.is_success() && max_retries.is_none_or(|max| counted < max)
         }
@@ -80,6 +80,9 @@ fn by_policy(work: &mut Work, record: &InstanceRecord, exit: &Exit) {
         _ if success => "",
         Restart::OnFailure { max_retries: Some(max) } if max > 0 => {
             &*format!(" and was restarted {max} times, as often as `restart` allows")
+        }
+        Restart::Always | Restart::UnlessStopped if pace.attempts.is_some() => {
+            " and was restarted as often as `max_attempts` allows"
         }
         Restart::No => " and `restart` is `no`",
         _ => "",

@@ -152,11 +152,24 @@ fn emit_mount(out: &mut Yaml, mount: &Mount) {
             out.pair("source", &shown(source));
             out.open("bind", |out| out.line(&format!("create_host_path: {create_host_path}")));
         }
-        MountKind::Named { name } => {
+        MountKind::Named { name, subpath } => {
             out.pair("type", "volume");
             out.pair("source", name);
+            if mount.no_copy || subpath.is_some() {
+                out.open("volume", |out| {
+                    out.flag("nocopy", mount.no_copy);
+                    if let Some(path) = subpath {
+                        out.pair("subpath", &shown(path));
+                    }
+                });
+            }
         }
-        MountKind::Anonymous => out.pair("type", "volume"),
+        MountKind::Anonymous => {
+            out.pair("type", "volume");
+            if mount.no_copy {
+                out.open("volume", |out| out.flag("nocopy", true));
+            }
+        }
         MountKind::Tmpfs { size_bytes, mode, .. } => {
             out.pair("type", "tmpfs");
             if size_bytes.is_some() || mode.is_some() {
@@ -174,9 +187,6 @@ fn emit_mount(out: &mut Yaml, mount: &Mount) {
     out.pair("target", &shown(&mount.target));
     if mount.read_only {
         out.line("read_only: true");
-    }
-    if mount.no_copy {
-        out.open("volume", |out| out.line("nocopy: true"));
     }
 }
 

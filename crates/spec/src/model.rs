@@ -354,6 +354,9 @@ pub enum MountKind {
     Named {
         /// Its name in the file.
         name: String,
+        /// What of it is mounted, which must be there; `None` is all of it.
+        #[serde(default)]
+        subpath: Option<PathBuf>,
     },
     /// A volume of the instance's own.
     Anonymous,

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hook {
     Create = 2,
+    Device = 6,
     Bind4 = 8,
     Bind6 = 9,
     Connect4 = 10,
@@ -25,6 +26,7 @@ impl Hook {
     fn kind(self) -> u32 {
         match self {
             Hook::Create | Hook::Release => 9, // BPF_PROG_TYPE_CGROUP_SOCK
+            Hook::Device => 15,                // BPF_PROG_TYPE_CGROUP_DEVICE
             Hook::SetOption => 25,             // BPF_PROG_TYPE_CGROUP_SOCKOPT
             _ => 18,                           // BPF_PROG_TYPE_CGROUP_SOCK_ADDR
         }

@@ -95,6 +95,8 @@ pub(super) fn program(hook: Hook, addresses: &Addresses, ports: i32) -> Vec<u8> 
         Hook::Receive6 => p.receive6(),
         Hook::SetOption => p.set_option(),
         Hook::Release => p.release(),
+        // It has programs of its own.
+        Hook::Device => {}
     }
     a.place(out);
     // 1 is to go on.

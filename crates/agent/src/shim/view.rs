@@ -5,6 +5,7 @@
 //! engine's own mounts and before the spec's, which may show parts of it.
 
 mod cover;
+mod devices;
 mod kernel;
 mod overlay;
 pub(crate) mod parts;
@@ -27,12 +28,7 @@ use crate::wire::{Failure, ShimSpec, Step};
 pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), Failure> {
     match spec.mode {
         Mode::None => {
-            for mount in &spec.process.mounts {
-                warnings.push(format!(
-                    "{} is not mounted: instances share the host's files here",
-                    mount.target.display()
-                ));
-            }
+            not_shown(spec, warnings);
             return Ok(());
         }
         Mode::User => map_self(spec)?,
@@ -50,6 +46,8 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     rustix::mount::mount_change("/", Propagation::PRIVATE | Propagation::REC)
         .map_err(view("making mounts private"))?;
     let sources = open_sources(&spec.process.mounts)?;
+    let given = &spec.process.rights.devices;
+    let nodes = devices::open(given)?;
     let hosts = open_path(&spec.folder.join("hosts"))?;
     let hostname = open_path(&spec.folder.join("hostname"))?;
 
@@ -57,7 +55,9 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     let is_image = private && matches!(spec.process.view, View::Image { .. });
     let new_root = if private {
         Some(overlay::mount(spec, warnings)?)
-    } else if spec.process.mounts.iter().any(|mount| !mount.target.exists()) {
+    } else if spec.process.mounts.iter().any(|mount| !mount.target.exists())
+        || devices::needs_place(given)
+    {
         Some(root::patchwork(spec)?)
     } else {
         None
@@ -106,6 +106,7 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
         };
         kernel::freeze_files(root, private, &below, warnings);
     }
+    devices::put(given, &nodes, root, private)?;
     for (mount, source) in spec.process.mounts.iter().zip(&sources) {
         put(mount, source.as_ref(), root)?;
     }
@@ -128,6 +129,23 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
         root::guard_proc();
     }
     Ok(())
+}
+
+/// What is not seen where it was asked for, since instances share the host's files.
+fn not_shown(spec: &ShimSpec, warnings: &mut Vec<String>) {
+    for mount in &spec.process.mounts {
+        warnings.push(format!(
+            "{} is not mounted: instances share the host's files here",
+            mount.target.display()
+        ));
+    }
+    let devices = &spec.process.rights.devices;
+    for device in devices.iter().filter(|device| device.source != device.target) {
+        warnings.push(format!(
+            "{} is not there: instances share the host's files here",
+            device.target.display()
+        ));
+    }
 }
 
 /// Its hosts file, its host name, and the machine's resolver where there are no files of its own.
@@ -192,6 +210,13 @@ fn open_sources(mounts: &[Mount]) -> Result<Vec<Option<OwnedFd>>, Failure> {
             }
             open_path(path).map(Some).map_err(|e| Failure { step: Step::Mount, ..e })
         }
+        MountSource::Within(folder, path) => {
+            std::fs::create_dir_all(folder).map_err(|e| failure(Step::Mount, &text(folder), e))?;
+            let root = open_path(folder)?;
+            let inside = open_in(root.as_fd(), path);
+            let named = text(&folder.join(path));
+            inside.map(Some).map_err(|e| failure(Step::Mount, &named, e.into()))
+        }
     };
     mounts.iter().map(open).collect()
 }
@@ -238,7 +263,7 @@ fn put(mount: &Mount, source: Option<&OwnedFd>, root: BorrowedFd<'_>) -> Result<
             let read_only = if mount.read_only { MountFlags::RDONLY } else { MountFlags::empty() };
             place::mount_on(target.as_fd(), "tmpfs", flags | read_only, &options).map_err(why)
         }
-        (MountSource::Path(_), Some(source)) => {
+        (MountSource::Path(_) | MountSource::Within(..), Some(source)) => {
             place::bind(source.as_fd(), target.as_fd()).map_err(why)?;
             if mount.read_only {
                 let shown = open_in(root, &mount.target).map_err(why)?;
@@ -246,7 +271,7 @@ fn put(mount: &Mount, source: Option<&OwnedFd>, root: BorrowedFd<'_>) -> Result<
             }
             Ok(())
         }
-        (MountSource::Path(_), None) => Ok(()),
+        (MountSource::Path(_) | MountSource::Within(..), None) => Ok(()),
     }
 }
 

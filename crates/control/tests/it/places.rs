@@ -137,3 +137,18 @@ fn a_node_runs_no_more_than_the_file_lets_it() {
     rig.settle();
     assert_eq!(rig.word("web"), Health::Healthy);
 }
+
+#[test]
+fn attempts_are_counted_whatever_the_exit_code() {
+    let mut web = service("web", 1);
+    web.restart_pace.attempts = Some(2);
+    let mut rig = Rig::new();
+    rig.up([web]);
+    for _ in 0..3 {
+        rig.exit("web.1", 0);
+        rig.wait(std::time::Duration::from_secs(120));
+        rig.settle();
+    }
+    assert_eq!(rig.state.instances[&id("web.1")].restarts, 2);
+    assert_eq!(rig.word("web"), Health::Completed);
+}

@@ -137,6 +137,15 @@ fn rights(asked: &model::Rights) -> agent::Rights {
             Some(model::Seccomp::Profile(path)) => agent::Seccomp::Profile(path.clone()),
         },
         read_only: asked.read_only,
+        devices: asked.devices.iter().map(device).collect(),
+    }
+}
+
+fn device(asked: &model::Device) -> agent::Device {
+    agent::Device {
+        source: asked.source.clone(),
+        target: asked.target.clone(),
+        permissions: asked.permissions.clone(),
     }
 }
 
@@ -265,7 +274,10 @@ fn mounts(
 ) -> Vec<agent::Mount> {
     let source = |kind: &MountKind, target: &Path| match kind {
         MountKind::Bind { source, .. } => MountSource::Path(source.clone()),
-        MountKind::Named { name } => MountSource::Path(volume(state_dir, name)),
+        MountKind::Named { name, subpath: None } => MountSource::Path(volume(state_dir, name)),
+        MountKind::Named { name, subpath: Some(path) } => {
+            MountSource::Within(volume(state_dir, name), path.clone())
+        }
         MountKind::Anonymous => MountSource::Path(anonymous(state_dir, id, target)),
         MountKind::Tmpfs { size_bytes, mode, owner, without } => MountSource::Tmpfs {
             size_bytes: *size_bytes,
@@ -308,11 +320,15 @@ pub(super) fn volumes(
 ) -> Vec<(PathBuf, PathBuf)> {
     let of_file = definition.volumes.iter().filter(|mount| !mount.no_copy);
     let of_file = of_file.filter_map(|mount| match &mount.kind {
-        MountKind::Named { name } => Some((volume(state_dir, name), mount.target.clone())),
+        MountKind::Named { name, subpath: None } => {
+            Some((volume(state_dir, name), mount.target.clone()))
+        }
         MountKind::Anonymous => {
             Some((anonymous(state_dir, id, &mount.target), mount.target.clone()))
         }
-        MountKind::Bind { .. } | MountKind::Tmpfs { .. } => None,
+        MountKind::Named { subpath: Some(_), .. }
+        | MountKind::Bind { .. }
+        | MountKind::Tmpfs { .. } => None,
     });
     let of_image = of_image.iter().filter(|target| is_free(definition, target));
     let of_image = of_image.map(|target| (anonymous(state_dir, id, target), target.clone()));

@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base::{Clock, Problem, ServiceName};
 use builder::{BuildError, Builder, Image, Order, Secret};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use spec::dockerfile::{self, ImageRecipe};
-use spec::model::{Build, FileSource, Grant, Healthcheck, Test};
+use spec::model::{Build, FileSource, Grant, Healthcheck, MountKind, PullPolicy, Test};
 use spec::{App, Service};
 
 /// What lets somebody who is not root have files of an image.
@@ -176,16 +177,53 @@ fn one(
 
 /// Builds a service's image.
 fn built(service: &Service, build: &Build, workshop: &Workshop<'_>) -> Result<Image, Problem> {
-    let order = Order {
-        service: &service.name,
-        build,
-        no_cache: workshop.no_cache || build.no_cache,
-        secrets: build.secrets.iter().filter_map(secret).collect(),
-        user: service.user.as_deref(),
+    let no_cache = workshop.no_cache || build.no_cache;
+    let build = |no_cache: bool| {
+        let order = Order {
+            service: &service.name,
+            build,
+            no_cache,
+            secrets: build.secrets.iter().filter_map(secret).collect(),
+            user: service.user.as_deref(),
+        };
+        let mut watch = (workshop.watch)(&service.name);
+        let built = workshop.builder.build(&order, workshop.clock, &mut *watch);
+        built.map_err(BuildError::problem)
     };
-    let mut watch = (workshop.watch)(&service.name);
-    let built = workshop.builder.build(&order, workshop.clock, &mut *watch);
-    built.map_err(BuildError::problem)
+    let image = build(no_cache)?;
+    match service.pull_policy {
+        Some(PullPolicy::OlderThan { age_secs })
+            if image.steps_done == 0
+                && age(&image, workshop.clock).is_some_and(|age| age.as_secs() >= age_secs) =>
+        {
+            build(true)
+        }
+        _ => Ok(image),
+    }
+}
+
+/// How long ago the youngest layer of an image was made; `None` where the file system does not
+/// say.
+fn age(image: &Image, clock: &dyn Clock) -> Option<Duration> {
+    let made = |layer: &PathBuf| std::fs::metadata(layer).ok()?.created().ok();
+    let youngest = image.layers.iter().filter_map(made).max()?;
+    let made = youngest.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
+    Some(Duration::from_nanos(clock.now().0).saturating_sub(made))
+}
+
+/// Whether what a service mounts of the host is there, where nothing may be made in its place.
+pub(super) fn check_mounts(service: &Service) -> Result<(), Problem> {
+    for mount in &service.volumes {
+        let MountKind::Bind { source, create_host_path: false } = &mount.kind else { continue };
+        if let Err(e) = std::fs::metadata(source) {
+            let what = format!("`{}` cannot mount {}", service.name, source.display());
+            return Err(Problem::new("bad-mount", what)
+                .with_place(mount.place.clone())
+                .with_cause(e.to_string())
+                .with_next("make it, or leave `create_host_path: false` out"));
+        }
+    }
+    Ok(())
 }
 
 /// A secret of a build, by the name that its steps ask for.

@@ -298,3 +298,84 @@ fn what_no_node_fits_is_not_placed_and_said() {
     assert!(code == Some(1) && said.contains("`node.labels.disk == hdd`"), "{said}");
     assert_eq!(project.pids("db"), pids);
 }
+
+#[test]
+fn devices_and_parts_of_volumes_are_where_the_file_says() {
+    if !root() {
+        eprintln!("not run: files of its own need root");
+        return;
+    }
+    let script = "test -c /dev/other-null && echo x > /dev/other-null && echo writes; \
+                  head -c 4 /dev/readable | wc -c; \
+                  (echo x > /dev/readable) 2>/dev/null || echo refused; \
+                  test -e /dev/kmsg || echo no others; cat /part/file; echo done; exec sleep 1000";
+    let lines = format!(
+        "command: ['sh', '-c', '{script}']
+devices: ['/dev/null:/dev/other-null', '/dev/zero:/dev/readable:r']
+volumes: [{{type: volume, source: data, target: /part, volume: {{subpath: below/here}}}}]"
+    );
+    let compose = format!("services:\n{}volumes: {{data: }}\n", native("web", &lines));
+    let project = Project::new(&compose);
+    let out = project.ms(&["up", "-d"]);
+    let (_, said) = texts(&out);
+    assert!(!out.status.success() && said.contains("below/here"), "no part of it: {said}");
+    let part = project.path(".ms/volumes/data/below/here");
+    std::fs::create_dir_all(&part).unwrap();
+    std::fs::write(part.join("file"), "the part\n").unwrap();
+    project.ok(&["up", "-d"]);
+    let said = until("it is done", || {
+        let text = project.ok(&["logs", "web"]);
+        (text.contains("done"), text)
+    });
+    for expected in ["writes\n", " 4\n", "no others\n", "the part\n"] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    // Where the kernel or this root has no such programs, that is said.
+    let why = project.ok(&["why", "web"]);
+    assert!(said.contains("refused\n") || why.contains("its devices may be used"), "{said}{why}");
+    // A link in a volume leads nowhere else.
+    std::fs::remove_dir_all(project.path(".ms/volumes/data/below")).unwrap();
+    std::os::unix::fs::symlink("/etc", project.path(".ms/volumes/data/below")).unwrap();
+    project.write("compose.yaml", &compose.replace("below/here", "below"));
+    let (_, said) = texts(&project.ms(&["up", "-d"]));
+    assert!(said.contains("volumes/data/below"), "{said}");
+    std::fs::remove_file(project.path(".ms/volumes/data/below")).unwrap();
+    std::fs::create_dir_all(&part).unwrap();
+    project.write("compose.yaml", &compose.replace("/dev/null:", "/dev/no-such-device:"));
+    let (_, said) = texts(&project.ms(&["up", "-d"]));
+    assert!(said.contains("/dev/no-such-device"), "{said}");
+}
+
+#[test]
+fn an_image_older_than_its_pull_policy_is_built_anew() {
+    if !root() {
+        eprintln!("not run: building needs root");
+        return;
+    }
+    let compose = |every: &str| {
+        format!(
+            "services:
+  web:
+    build:
+      context: .
+      dockerfile_inline: |
+        FROM debian
+        RUN date +%s%N > /stamp
+        CMD [\"sleep\", \"1000\"]
+    pull_policy: {every}
+"
+        )
+    };
+    let project = Project::new(&compose("weekly"));
+    project.ok(&["up", "-d"]);
+    let pids = project.pids("web");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    project.ok(&["up", "-d"]);
+    assert_eq!(project.pids("web"), pids, "it is young enough");
+    project.write("compose.yaml", &compose("every_1s"));
+    project.ok(&["up", "-d"]);
+    until("a new release runs alone", || {
+        let now = project.pids("web");
+        (now.len() == 1 && now != pids, now)
+    });
+}

@@ -57,7 +57,7 @@ pub(super) fn shared(app: &App, report: &mut Report) {
     let mut writers: BTreeMap<&str, &ServiceName> = BTreeMap::new();
     for service in app.services.values() {
         for mount in service.volumes.iter().filter(|m| !m.read_only) {
-            let MountKind::Named { name } = &mount.kind else { continue };
+            let MountKind::Named { name, .. } = &mount.kind else { continue };
             let first = *writers.entry(name).or_insert(&service.name);
             if *first != service.name {
                 let what = format!(

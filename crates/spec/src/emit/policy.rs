@@ -114,7 +114,7 @@ fn restart(out: &mut Yaml, service: &Service) {
     out.open("restart_policy", |out| {
         let (condition, attempts) = match service.restart {
             Restart::No => ("none", None),
-            Restart::Always | Restart::UnlessStopped => ("any", None),
+            Restart::Always | Restart::UnlessStopped => ("any", pace.attempts),
             Restart::OnFailure { max_retries } => ("on-failure", max_retries),
         };
         out.pair("condition", condition);

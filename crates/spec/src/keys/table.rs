@@ -121,16 +121,19 @@ const SERVICE: Table = &[
     ("cap_drop", Support),
     ("privileged", Partly("as far as the engine itself may; devices are not shown")),
     ("security_opt", Partly("`no-new-privileges` and `seccomp`")),
-    ("devices", LaterWarn("the host's devices are seen as the user may see them")),
-    ("device_cgroup_rules", Warn("the host's devices are seen as the user may see them")),
+    ("devices", Partly("`permissions` need root; without it they are what the user may do")),
+    ("device_cgroup_rules", Warn("name what is used under `devices`")),
     ("sysctls", Partly("those of messages and shared memory; others are the host's")),
     ("ulimits", Partly("no more than the engine may raise them to")),
     ("shm_size", Support),
     ("oom_score_adj", Support),
     ("oom_kill_disable", Warn("the kernel's choice is not steered")),
     ("logging", Support),
-    ("pull_policy", LaterWarn("no image is pulled")),
-    ("pull_refresh_after", LaterWarn("no image is pulled")),
+    (
+        "pull_policy",
+        Partly("nothing is pulled; with `build`, `daily` and the like rebuild what is older"),
+    ),
+    ("pull_refresh_after", Warn("no image is pulled")),
     ("platform", Partly("another system is not placed, other processors are a warning")),
     ("runtime", Partly("`runc` has no effect, others are refused")),
     ("ipc", Partly("each instance has its own; `service:` is refused")),
@@ -218,12 +221,8 @@ const UPDATE: Table = &[
     ("order", Support),
 ];
 
-const RESTART_POLICY: Table = &[
-    ("condition", Support),
-    ("max_attempts", Partly("for `condition: on-failure`")),
-    ("delay", Support),
-    ("window", Support),
-];
+const RESTART_POLICY: Table =
+    &[("condition", Support), ("max_attempts", Support), ("delay", Support), ("window", Support)];
 
 const PLACEMENT: Table = &[
     ("constraints", Partly("on this node's name, role, system, processors and `MS_NODE_LABELS`")),
@@ -278,16 +277,13 @@ const MOUNT: Table = &[
 
 const MOUNT_BIND: Table = &[
     ("create_host_path", Support),
-    ("propagation", LaterWarn("later mounts of the host are not passed on")),
-    ("recursive", LaterWarn("mounts below the folder come along")),
+    ("propagation", Partly("always `rprivate`")),
+    ("recursive", Partly("mounts below the folder always come along")),
     ("selinux", Warn("labels are not changed")),
 ];
 
-const MOUNT_VOLUME: Table = &[
-    ("nocopy", Support),
-    ("labels", Warn("label the volume itself")),
-    ("subpath", Later("use a volume of its own")),
-];
+const MOUNT_VOLUME: Table =
+    &[("nocopy", Support), ("labels", Warn("label the volume itself")), ("subpath", Support)];
 
 const MOUNT_TMPFS: Table = &[("size", Support), ("mode", Support)];
 

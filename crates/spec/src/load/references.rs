@@ -19,7 +19,7 @@ pub(super) fn volumes(
 ) {
     for service in services.values() {
         for mount in &service.volumes {
-            let MountKind::Named { name } = &mount.kind else { continue };
+            let MountKind::Named { name, .. } = &mount.kind else { continue };
             if volumes.contains_key(name) {
                 continue;
             }

@@ -121,6 +121,8 @@ pub struct RestartPace {
     /// counted towards the most attempts.
     #[serde(with = "crate::duration::option")]
     pub window: Option<Duration>,
+    /// How often at most, whatever the exit code; `OnFailure` says it for itself.
+    pub attempts: Option<u32>,
 }
 
 /// Which nodes may run a service.

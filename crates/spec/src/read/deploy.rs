@@ -161,15 +161,8 @@ impl Reader<'_> {
             ("on-failure", attempts) => {
                 Restart::OnFailure { max_retries: attempts.map(|(n, _)| n) }
             }
-            ("any", None) => Restart::Always,
-            ("any", Some((_, at))) => {
-                self.report.warn(
-                    "key-partly",
-                    at,
-                    format!("`restart_policy.max_attempts` of {owner} has no effect"),
-                    "attempts are counted for `condition: on-failure`",
-                    "write `condition: on-failure`, or remove it",
-                );
+            ("any", attempts) => {
+                pace.attempts = attempts.map(|(n, _)| n);
                 Restart::Always
             }
             (other, _) => {

@@ -53,16 +53,6 @@ impl Reader<'_> {
                     ),
                 }
             }
-            // No tmpfs has devices, or programs that gain rights.
-            if owner != Owner::default() || without.exec {
-                self.report.warn(
-                    "key-ignored",
-                    at,
-                    format!("an owner or `noexec` in {named} has no effect yet"),
-                    "the mount belongs to root, and programs in it may run",
-                    "remove it, or leave it for Docker",
-                );
-            }
             let kind = MountKind::Tmpfs { size_bytes, mode, owner, without };
             let mount = self.mount(kind, target, read_only, at, &named);
             add(mounts, mount);
@@ -107,13 +97,7 @@ impl Reader<'_> {
                 "nocopy" | "volume-nocopy" => no_copy = true,
                 "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
                 "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => {
-                    self.report.warn(
-                        "key-ignored",
-                        node.at,
-                        format!("`{option}` in {named} has no effect in this version"),
-                        "later mounts of the host are not passed on",
-                        "remove it, or leave it for Docker",
-                    );
+                    self.propagation(option, node.at, &named);
                 }
                 _ => self.bad(node.at, &format!("an option of {named}"), option, "write `ro`"),
             }
@@ -124,7 +108,10 @@ impl Reader<'_> {
                 source: self.origins.path(source, node.at),
                 create_host_path: true,
             },
-            Some(name) => MountKind::Named { name: self.volume_name(name, node.at, &named)? },
+            Some(name) => {
+                let name = self.volume_name(name, node.at, &named)?;
+                MountKind::Named { name, subpath: None }
+            }
         };
         let mount = self.mount(kind, target, read_only, node.at, &named)?;
         Some(Mount { no_copy, ..mount })
@@ -143,7 +130,7 @@ impl Reader<'_> {
     fn long_mount(&mut self, node: &Node, owner: &str) -> Option<Mount> {
         let named = format!("a volume of {owner}");
         let (mut kind, mut source, mut target) = (None, None, None);
-        let mut source_at = node.at;
+        let (mut source_at, mut subpath) = (node.at, None);
         let (mut read_only, mut create, mut size_bytes, mut mode) = (false, true, None, None);
         let mut no_copy = false;
         for entry in self.entries(Scope::Mount, &named, node) {
@@ -157,15 +144,15 @@ impl Reader<'_> {
                 }
                 "target" => target = self.text(node, &what),
                 "read_only" => read_only = self.boolean(node, &what).unwrap_or_default(),
-                "bind" => {
-                    for inner in self.entries(Scope::MountBind, &what, node) {
-                        create = self.boolean(&inner.node, &what).unwrap_or(true);
-                    }
-                }
+                "bind" => create = self.bind_options(node, &what),
                 "volume" => {
                     for inner in self.entries(Scope::MountVolume, &what, node) {
-                        if inner.key == "nocopy" {
-                            no_copy = self.boolean(&inner.node, &what).unwrap_or_default();
+                        let named = format!("`{}` of {what}", inner.key);
+                        match inner.key.as_str() {
+                            "nocopy" => {
+                                no_copy = self.boolean(&inner.node, &named).unwrap_or_default();
+                            }
+                            _ => subpath = self.subpath(&inner.node, &named),
                         }
                     }
                 }
@@ -200,7 +187,7 @@ impl Reader<'_> {
                 create_host_path: create,
             },
             ("volume", Some(name)) => {
-                MountKind::Named { name: self.volume_name(&name, node.at, &named)? }
+                MountKind::Named { name: self.volume_name(&name, node.at, &named)?, subpath }
             }
             ("volume", None) => MountKind::Anonymous,
             ("tmpfs", _) => MountKind::Tmpfs {
@@ -227,6 +214,69 @@ impl Reader<'_> {
         };
         let mount = self.mount(kind, &target, read_only, node.at, &named)?;
         Some(Mount { no_copy, ..mount })
+    }
+
+    /// `bind` of a mount; whether a folder is made where there is none.
+    fn bind_options(&mut self, node: &Node, what: &str) -> bool {
+        let mut create = true;
+        for inner in self.entries(Scope::MountBind, what, node) {
+            let (key, node) = (inner.key.as_str(), &inner.node);
+            let named = format!("`{key}` of {what}");
+            match key {
+                "create_host_path" => create = self.boolean(node, &named).unwrap_or(true),
+                "propagation" => {
+                    if let Some(text) = self.text(node, &named) {
+                        self.propagation(&text, node.at, what);
+                    }
+                }
+                _ => self.recursive(node, &named),
+            }
+        }
+        create
+    }
+
+    /// What the host mounts later is its own affair, and so is what an instance mounts.
+    fn propagation(&mut self, text: &str, at: At, named: &str) {
+        match text {
+            "private" | "rprivate" | "" => {}
+            "shared" | "rshared" | "slave" | "rslave" => self.report.warn(
+                "key-partly",
+                at,
+                format!("`{text}` in {named} has no effect"),
+                "later mounts of the host are not passed on, nor are an instance's own",
+                "remove it, or leave it for Docker",
+            ),
+            _ => self.bad(at, &format!("the propagation of {named}"), text, "write `rprivate`"),
+        }
+    }
+
+    /// Whether what is mounted below a folder of the host comes along: it always does.
+    fn recursive(&mut self, node: &Node, named: &str) {
+        match self.text(node, named).as_deref() {
+            None | Some("enabled" | "readonly") => {}
+            Some(text @ ("disabled" | "writable")) => self.report.warn(
+                "key-partly",
+                node.at,
+                format!("{named} is `{text}`, which has no effect"),
+                "what is mounted below the folder comes along, read-only where the folder is",
+                "remove it, or leave it for Docker",
+            ),
+            Some(other) => self.bad(node.at, named, other, "write `enabled`"),
+        }
+    }
+
+    /// A path inside a volume.
+    fn subpath(&mut self, node: &Node, named: &str) -> Option<PathBuf> {
+        let text = self.text(node, named).filter(|text| !text.is_empty())?;
+        let inside = |part: std::path::Component<'_>| {
+            matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir)
+        };
+        let path = Path::new(&text);
+        if path.components().all(inside) {
+            return Some(path.components().collect());
+        }
+        self.bad(node.at, named, &text, "write a path inside the volume, without `..`");
+        None
     }
 
     fn mount(

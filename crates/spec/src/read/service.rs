@@ -10,7 +10,7 @@ use super::files::Kind;
 use super::health::RawHealthcheck;
 use super::limits::SaidLimits;
 use crate::keys::Scope;
-use crate::model::{Condition, Dependency, Restart, Service};
+use crate::model::{Condition, Dependency, PullPolicy, Restart, Service};
 use crate::report::At;
 use crate::tree::{Entry, Node, Value};
 
@@ -38,6 +38,7 @@ struct Late {
     limits: SaidLimits,
     label_files: BTreeMap<String, String>,
     platform: Option<String>,
+    pull_policy: Option<At>,
 }
 
 /// Reads a service. `None` when its name or shape is wrong; the report says why.
@@ -130,7 +131,10 @@ fn key(reader: &mut Reader<'_>, entry: &Entry, owner: &str, raw: &mut RawService
         "post_start" => service.hooks.post_start = reader.hooks(node, Scope::PostStart, key, owner),
         "pre_stop" => service.hooks.pre_stop = reader.hooks(node, Scope::PreStop, key, owner),
         "logging" => service.logging = reader.logging(node, owner),
-        "pull_policy" => service.pull_policy = reader.pull_policy(node, &named),
+        "pull_policy" => {
+            service.pull_policy = reader.pull_policy(node, &named);
+            late.pull_policy = Some(node.at);
+        }
         "platform" => late.platform = reader.platform(node, &named),
         "x-mainspring" => service.extension = reader.extension(node, owner),
         "runtime" | "ipc" | "pid" | "uts" | "cgroup" => reader.by_value(key, node, at, &named),
@@ -187,6 +191,19 @@ fn finish(reader: &mut Reader<'_>, owner: &str, service: &mut Service, late: Lat
     service.replicas = replicas.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
     service.limits = reader.limits(late.limits, late.deploy.limits, owner);
     reader.unpublished(owner, service);
+    // What is there already is as good as what would be pulled only if that is allowed.
+    let pulls =
+        !matches!(service.pull_policy, None | Some(PullPolicy::Never | PullPolicy::Missing));
+    let image = service.image.is_some() && service.build.is_none() && !service.extension.native;
+    if let (true, true, Some(at)) = (pulls, image, late.pull_policy) {
+        reader.report.warn(
+            "key-partly",
+            at,
+            format!("`pull_policy` of {owner} has no effect"),
+            "no image is pulled: a program of the host takes its place",
+            "remove it, or leave it for Docker",
+        );
+    }
     if let Some(at) = late.container_name {
         let replicas = service.replicas;
         if replicas > 1 {

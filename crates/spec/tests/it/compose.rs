@@ -107,7 +107,7 @@ fn volumes_in_every_form() {
         shown,
         [
             r#"/app Bind { source: "/srv/shop/src", create_host_path: true } true"#,
-            r#"/data Named { name: "data" } false"#,
+            r#"/data Named { name: "data", subpath: None } false"#,
             "/cache Anonymous false",
             r#"/up Bind { source: "/srv/up/x", create_host_path: true } false"#,
             r#"/h Bind { source: "/etc/hosts", create_host_path: false } false"#,

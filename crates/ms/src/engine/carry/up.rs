@@ -263,6 +263,7 @@ fn prepare_all(
     let mut wanted = Vec::new();
     for (name, service) in app.services.iter().filter(|(name, _)| names.contains(*name)) {
         given::check(service)?;
+        prepare::check_mounts(service)?;
         for Published { addr, target, kind } in host_ports.of(service) {
             let port = service.ports.iter().find(|p| (p.target, p.protocol) == (target, kind));
             let place = port.map_or(&service.place, |p| &p.place);
