@@ -6,6 +6,7 @@
 mod compose;
 mod edge;
 mod up;
+mod volumes;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -25,7 +26,8 @@ pub(crate) fn run(what: &str, rest: &[&str]) -> Result<()> {
         "up" => up::run(rounds),
         "edge" => edge::run(rounds),
         "compose" => compose::run(rounds),
-        _ => bail!("no benchmark `{what}`: there are up, edge and compose"),
+        "volumes" => volumes::run(rounds),
+        _ => bail!("no benchmark `{what}`: there are up, edge, compose and volumes"),
     }
 }
 

@@ -16,7 +16,7 @@ cargo xtask test            installs what the tests need and runs them all
 cargo xtask test --quick    without the browser
 cargo xtask tidy            house rules: dependencies between crates, module heads, leftovers
 cargo xtask docs            writes the tables of docs/ again
-cargo xtask bench up|edge|compose  measures against what a user would otherwise pick
+cargo xtask bench up|edge|compose|volumes  measures against what a user would otherwise pick
 cargo xtask fuzz [TARGET] [--seconds N]
                             every parser of outside bytes, or one, for N (60) seconds each";
 

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::buffer::Aligned;
 use crate::catalog::{Failure, Volume, Wanted, file_name};
 use crate::disk::WriteFailed;
 use crate::error::AppendError;
@@ -19,6 +20,13 @@ use crate::sync::{lock, write};
 
 /// How many volumes are tried for one group when writes fail.
 const TRIES: usize = 3;
+
+/// Zeros written at once ahead of small groups: a write into blocks that are there already takes
+/// half as long as one that makes the file grow (83 and 166 us, measured).
+const AHEAD_BYTES: u32 = 1 << 20;
+
+/// Groups from this size on do not pay for having their blocks written twice.
+const SMALL_GROUP_BYTES: u32 = 64 << 10;
 
 /// Who writes, and where.
 pub(crate) struct Commit {
@@ -34,6 +42,17 @@ pub(crate) struct Active {
     pub(crate) first: u64,
     /// Position of the next group.
     pub(crate) at: u32,
+    /// Up to here the file's blocks were written before, in this life or an earlier one.
+    pub(crate) written: u32,
+}
+
+impl Active {
+    /// A volume that goes on at a position.
+    pub(crate) fn new(volume: Arc<Volume>, first: u64, at: u32) -> Active {
+        let length = volume.file.length().unwrap_or(0);
+        let written = u32::try_from(length).unwrap_or(u32::MAX).max(at);
+        Active { volume, first, at, written }
+    }
 }
 
 /// A volume that takes no more.
@@ -75,6 +94,7 @@ impl Volumes {
                     for pending in taken {
                         pending.done(Ok(()));
                     }
+                    inner.write_ahead(&mut commit, low32(encoded.bytes.len()));
                     return true;
                 }
                 Err(Failure::Full(why)) => {
@@ -168,12 +188,34 @@ impl Inner {
             let volume = Arc::new(lock(&self.catalog).create(&wanted)?);
             write(&self.volumes).insert(volume.id.volume, Arc::clone(&volume));
             write(&self.index).saw(volume.id.volume);
-            commit.active = Some(Active { volume, first: commit.next, at: low32(BLOCK) });
+            commit.active = Some(Active::new(volume, commit.next, low32(BLOCK)));
         }
         let next = commit.next;
         match &commit.active {
             Some(active) => Ok(NextPlace { volume: &active.volume, at: active.at, next }),
             None => Err(Failure::Failed("no volume takes groups".to_owned())),
+        }
+    }
+
+    /// After a small group: sees to it that the next ones find their blocks written. The same
+    /// thread writes groups, so the two never meet.
+    fn write_ahead(&self, commit: &mut Commit, group_bytes: u32) {
+        let volume_bytes = self.options.volume_bytes;
+        let Some(active) = &mut commit.active else { return };
+        let ahead = AHEAD_BYTES.min(volume_bytes / 8).next_multiple_of(low32(BLOCK));
+        let low = active.at + group_bytes > active.written;
+        if !low || group_bytes > SMALL_GROUP_BYTES || active.at + ahead > volume_bytes {
+            return;
+        }
+        let zeros = Aligned::zeroed(ahead as usize);
+        match active.volume.file.write_durable(active.at.into(), zeros.as_ref()) {
+            Ok(()) => active.written = active.at + ahead,
+            // Whoever writes records there will be told.
+            Err(WriteFailed::Full(_)) => {}
+            Err(WriteFailed::Broken(error)) => {
+                let why = format!("cannot write `{}`: {error}", file_name(active.volume.slot));
+                self.give_up(commit, &why);
+            }
         }
     }
 
@@ -221,6 +263,7 @@ impl Commit {
         self.next += 1;
         if let Some(active) = &mut self.active {
             active.at = end;
+            active.written = active.written.max(end);
         }
     }
 

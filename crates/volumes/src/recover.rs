@@ -361,7 +361,7 @@ impl Findings {
             let (end, bad) = (one.end, one.bad);
             if one.open && later.is_none() && !bad && !one.sealed {
                 self.report.cut_bytes += u64::from(one.cut);
-                chain.active = Some(Active { volume, first, at: end });
+                chain.active = Some(Active::new(volume, first, end));
             } else if one.open {
                 chain.ended.push_back(Ended { volume, first, next, end, bad });
             }
