@@ -37,6 +37,8 @@ const TARGETS: &[(&str, Target)] = &[
     ("search", telemetry::fuzzing::search),
     ("store_file", control::fuzzing::store_file),
     ("store_record", control::fuzzing::store_record),
+    ("volume_format", volumes::fuzzing::volume_format),
+    ("volume_store", volumes::fuzzing::volume_store),
 ];
 
 fn host_files(bytes: &[u8]) {

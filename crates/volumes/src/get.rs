@@ -13,7 +13,7 @@ use crate::batch::{Owner, Record};
 use crate::catalog::{Volume, file_name};
 use crate::codec::{EntryHead, RunHead, decode_run, metas, run_block_bytes};
 use crate::error::ReadError;
-use crate::index::Run;
+use crate::index::{Hole, Run};
 use crate::store::{Damage, Inner, Volumes};
 use crate::sync::{lock, read};
 
@@ -92,6 +92,10 @@ impl Volumes {
             };
             let mut moved = false;
             for run in runs {
+                let hole = read(&self.inner.index).hole(owner, next, run.first);
+                if let Some(hole) = hole.filter(|_| !spans.is_empty() || next < run.first) {
+                    return if spans.is_empty() { Err(lost(owner, next, hole)) } else { Ok(spans) };
+                }
                 let Some(volume) = self.inner.volume(run.volume) else {
                     moved = true;
                     break;
@@ -120,6 +124,17 @@ impl Volumes {
     /// `time`; the records before it are all older.
     pub fn find_time(&self, owner: Owner, time: u64) -> Option<u64> {
         read(&self.inner.index).find_time(owner, time).map(|run| run.first)
+    }
+}
+
+fn lost(owner: Owner, next: u64, hole: Hole) -> ReadError {
+    ReadError::Damaged {
+        owner,
+        sequence: next.max(hole.from),
+        what: "a group",
+        volume: hole.volume,
+        at: hole.at,
+        why: "cannot be read".into(),
     }
 }
 

@@ -75,11 +75,21 @@ struct Held {
     given_up: u32,
 }
 
+/// Sequences of an owner that were durable, or may have been, in groups that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) volume: u32,
+    pub(crate) at: u32,
+}
+
 /// All owners.
 #[derive(Default)]
 pub(crate) struct Index {
     owners: HashMap<Owner, Held>,
     live: HashMap<u32, u64>,
+    holes: HashMap<Owner, Vec<Hole>>,
     /// The newest volume.
     newest: u32,
 }
@@ -154,6 +164,26 @@ impl Index {
         true
     }
 
+    /// The run that begins at `first` follows groups that are lost: what is missing before it is a
+    /// hole. A gap that the owner left looks the same; it is told rather than passed over.
+    pub(crate) fn lost_before(&mut self, owner: Owner, first: u64, volume: u32, at: u32) {
+        let Some(held) = self.owners.get(&owner) else { return };
+        let next = held.runs.partition_point(|run| run.end <= first);
+        let Some(to) = held.runs.get(next).map(|run| run.first) else { return };
+        let before = next.checked_sub(1).and_then(|before| held.runs.get(before));
+        let from = before.map_or(held.start, |run| run.end);
+        let holes = self.holes.entry(owner).or_default();
+        if from < to && !holes.iter().any(|hole| hole.from == from) {
+            holes.push(Hole { from, to, volume, at });
+        }
+    }
+
+    /// What is lost between two sequences.
+    pub(crate) fn hole(&self, owner: Owner, from: u64, to: u64) -> Option<Hole> {
+        let holes = self.holes.get(&owner)?;
+        holes.iter().copied().find(|hole| hole.from < to && hole.to > from)
+    }
+
     pub(crate) fn bounds(&self, owner: Owner) -> Option<Bounds> {
         let held = self.owners.get(&owner)?;
         Some(Bounds { start: held.start, end: held.end, bytes: held.bytes })
@@ -212,11 +242,12 @@ impl Index {
         found
     }
 
-    /// Whether the owner has nothing between two sequences.
+    /// Whether the owner has nothing between two sequences, and lost nothing.
     pub(crate) fn adjacent(&self, owner: Owner, from: u64, to: u64) -> bool {
         let Some(held) = self.owners.get(&owner) else { return true };
         let at = held.runs.partition_point(|run| run.end <= from);
-        held.runs.get(at).is_none_or(|run| run.first >= to)
+        let nothing = held.runs.get(at).is_none_or(|run| run.first >= to);
+        nothing && self.hole(owner, from, to).is_none()
     }
 
     /// Puts settled runs of an owner in the place of those that were moved, each known by volume

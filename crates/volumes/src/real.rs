@@ -23,6 +23,7 @@ use crate::format::BLOCK;
 pub struct RealDisk {
     folder: PathBuf,
     direct: bool,
+    writes: bool,
 }
 
 impl RealDisk {
@@ -32,7 +33,12 @@ impl RealDisk {
     /// When it cannot be made.
     pub fn new(folder: &Path) -> io::Result<RealDisk> {
         fs::create_dir_all(folder)?;
-        Ok(RealDisk { folder: folder.to_owned(), direct: true })
+        Ok(RealDisk { folder: folder.to_owned(), direct: true, writes: true })
+    }
+
+    /// A folder that is there, to be read only.
+    pub fn read_only(folder: &Path) -> RealDisk {
+        RealDisk { folder: folder.to_owned(), direct: false, writes: false }
     }
 
     /// Writes through the page cache and calls `fdatasync`, also where direct writes would work.
@@ -55,7 +61,7 @@ impl Disk for RealDisk {
 
     fn open(&self, name: &str, create: bool) -> io::Result<Box<dyn DiskFile>> {
         let path = self.folder.join(name);
-        let cached = OpenOptions::new().read(true).write(true).create(create).open(&path)?;
+        let cached = OpenOptions::new().read(true).write(self.writes).create(create).open(&path)?;
         let flags = OFlags::DIRECT | OFlags::DSYNC;
         let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
         let direct = || OpenOptions::new().write(true).custom_flags(flags).open(&path).ok();

@@ -4,7 +4,7 @@
 //! others a scan; a torn group is cut only at the very end of the chain of groups, and anything
 //! else that is missing is told; nothing is served before it is known to be durable.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -13,15 +13,18 @@ use base::Clock;
 
 use crate::batch::Owner;
 use crate::catalog::{COPIES, Catalog, Failure, Volume, file_name, identity, set_free, slot_of};
-use crate::codec::{Footer, FooterOwner, FooterRun, Manifest, ManifestEntry, State, VolumeHeader};
+use crate::codec::{
+    Footer, FooterOwner, FooterRun, Identity, Manifest, ManifestEntry, State, VolumeHeader,
+};
 use crate::commit::{Active, Commit, Ended};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::format::{BLOCK, Bad, footer_header, low32};
 use crate::get::Blocks;
 use crate::index::{Index, Run};
 use crate::queue::Queue;
 use crate::scan::{Found, Scan};
+use crate::settle::Keeper;
 use crate::store::{Counters, Damage, Inner, Options, Recovered};
 use crate::tail::Tail;
 
@@ -78,7 +81,7 @@ pub(crate) fn open(
         tail: Mutex::new(Tail::new(options.tail_bytes)),
         blocks: Mutex::new(Blocks::new(options.directory_bytes)),
         ended: Mutex::new(chain.ended),
-        keeper: Mutex::default(),
+        keeper: Mutex::new(Keeper::after(found.lost.iter().map(|(_, volume, _)| *volume))),
         judges: RwLock::default(),
         damage: Mutex::new(found.report.damage.clone()),
         recovered: found.report,
@@ -164,6 +167,9 @@ struct Findings {
     /// Written by settling and not finished: their inputs still count.
     unfinished: Vec<u32>,
     retired: Vec<u32>,
+    /// Numbers of groups that are lost, where they were, and where runs of later groups begin.
+    lost: Vec<(u64, u32, u32)>,
+    later: Vec<(u64, Owner, u64)>,
     /// Sealed, and the footer is bad: what is good will be saved from it.
     without_footer: Vec<u32>,
     slots: Vec<u32>,
@@ -307,6 +313,8 @@ impl Findings {
                 }
                 Found::Bad { at, bytes, why } => {
                     self.damaged(entry, at, bytes, format!("a group {why}"));
+                    let before = groups.last().map(|group| group.sequence + 1);
+                    self.lost.push((before.or(first_group).unwrap_or(0), entry.volume, at));
                     bad = true;
                 }
                 Found::Footer => {
@@ -336,6 +344,10 @@ impl Findings {
         let runs = if scanned.open { &mut self.runs } else { &mut self.last_resort };
         for group in scanned.groups {
             if group.sequence < below {
+                if !self.lost.is_empty() {
+                    let number = group.sequence;
+                    self.later.extend(group.runs.iter().map(|(o, run)| (number, *o, run.first)));
+                }
                 runs.extend(group.runs);
                 self.trims.extend(group.trims);
             }
@@ -356,6 +368,7 @@ impl Findings {
             if first > chain.next {
                 let what = format!("groups {} to {} are missing", chain.next, first - 1);
                 self.damaged_volume(&volume, low32(BLOCK), what);
+                self.lost.push((chain.next, volume.id.volume, low32(BLOCK)));
             }
             chain.next = chain.next.max(next);
             let (end, bad) = (one.end, one.bad);
@@ -390,6 +403,15 @@ impl Findings {
         for (owner, run) in std::mem::take(&mut self.last_resort) {
             index.load_one(owner, run);
         }
+        for (lost, volume, at) in &self.lost {
+            // The first run of each owner after it.
+            let mut seen: HashSet<Owner> = HashSet::new();
+            for (_, owner, first) in self.later.iter().filter(|(number, ..)| number >= lost) {
+                if seen.insert(*owner) {
+                    index.lost_before(*owner, *first, *volume, *at);
+                }
+            }
+        }
         index
     }
 
@@ -421,17 +443,27 @@ impl Findings {
     }
 }
 
-/// Reads a footer.
-pub(crate) fn footer(volume: &Volume, at: u32) -> Result<Footer, String> {
+/// Reads the footer of an open volume.
+fn footer(volume: &Volume, at: u32) -> Result<Footer, String> {
+    footer_of(&*volume.file, volume.id, at).map(|(footer, _)| footer)
+}
+
+/// Reads a footer, and its length.
+pub(crate) fn footer_of(
+    file: &dyn DiskFile,
+    id: Identity,
+    at: u32,
+) -> Result<(Footer, usize), String> {
     let text = |error: io::Error| format!("cannot be read: {error}");
     let mut bytes = vec![0; footer_header::BYTES];
-    let read = volume.file.read_at(at.into(), &mut bytes).map_err(text)?;
-    let length = Footer::length(&bytes[..read], volume.id, at).map_err(|why| why.to_string())?;
-    let there = volume.file.length().map_err(text)?.saturating_sub(at.into());
+    let read = file.read_at(at.into(), &mut bytes).map_err(text)?;
+    let length = Footer::length(&bytes[..read], id, at).map_err(|why| why.to_string())?;
+    let there = file.length().map_err(text)?.saturating_sub(at.into());
     if length as u64 > there {
         return Err(Bad::Short.to_string());
     }
     bytes.resize(length, 0);
-    let read = volume.file.read_at(at.into(), &mut bytes).map_err(text)?;
-    Footer::decode(&bytes[..read], volume.id, at).map_err(|why| why.to_string())
+    let read = file.read_at(at.into(), &mut bytes).map_err(text)?;
+    let footer = Footer::decode(&bytes[..read], id, at).map_err(|why| why.to_string())?;
+    Ok((footer, length))
 }

@@ -75,8 +75,9 @@ impl<'a> Scan<'a> {
         }
         let at = self.at;
         match self.proof(at + low32(BLOCK))? {
-            Some(later) => {
+            Some((later, sequence)) => {
                 self.at = later;
+                self.next = sequence;
                 Ok(Found::Bad { at, bytes: later - at, why })
             }
             None => {
@@ -104,8 +105,8 @@ impl<'a> Scan<'a> {
     }
 
     /// Where a later group begins that proves that what is at the present position was durable:
-    /// it was only written once the one here was.
-    fn proof(&self, from: u32) -> io::Result<Option<u32>> {
+    /// it was only written once the one here was. With its number.
+    fn proof(&self, from: u32) -> io::Result<Option<(u32, Option<u64>)>> {
         let next = self.next.unwrap_or(0);
         let end = self.known.map_or(self.length, u64::from);
         let mut window = vec![0; WINDOW];
@@ -120,7 +121,7 @@ impl<'a> Scan<'a> {
                 if let Ok(header) = GroupHeader::decode(block, self.id, from)
                     && header.durable_below > next
                 {
-                    return Ok(Some(from));
+                    return Ok(Some((from, Some(header.sequence))));
                 }
             }
             if read < WINDOW {
@@ -129,7 +130,7 @@ impl<'a> Scan<'a> {
             at += read as u64;
         }
         // A volume that is known to go on was durable all the way.
-        Ok(self.known.filter(|_| u64::from(from) <= end))
+        Ok(self.known.filter(|_| u64::from(from) <= end).map(|known| (known, None)))
     }
 
     /// How much of the torn group at the present position is there.

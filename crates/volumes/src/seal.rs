@@ -24,7 +24,8 @@ impl Volumes {
         let done = inner
             .seal()
             .and_then(|done| if done { Ok(true) } else { inner.reclaim() })
-            .and_then(|done| if done { Ok(true) } else { inner.settle_some(&mut keeper) });
+            .and_then(|done| if done { Ok(true) } else { inner.settle_some(&mut keeper) })
+            .and_then(|done| if done { Ok(true) } else { inner.scrub_one(&mut keeper) });
         match done {
             Ok(done) => done,
             Err(Failure::Full(_)) => {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use base::SteadyNanos;
+
 use crate::batch::{META_BYTES_MAX, OPERATION_BYTES, Operation, Owner, Record};
 use crate::catalog::{Failure, Volume, Wanted, file_name, set};
 use crate::checksum::crc32c;
@@ -51,7 +53,25 @@ pub trait Judge: Send + Sync {
 #[derive(Default)]
 pub(crate) struct Keeper {
     /// Volumes that could not be settled whole: not tried again before the next opening.
-    stuck: BTreeSet<u32>,
+    pub(crate) stuck: BTreeSet<u32>,
+    /// Volumes with groups that cannot be read: they are scanned by every opening, so that what is
+    /// missing is not taken for a gap.
+    lossy: BTreeSet<u32>,
+    /// When the next volume is scrubbed, and which was last.
+    pub(crate) scrub: Option<SteadyNanos>,
+    pub(crate) scrubbed: u32,
+}
+
+impl Keeper {
+    /// What opening knows.
+    pub(crate) fn after(lossy: impl Iterator<Item = u32>) -> Keeper {
+        Keeper { lossy: lossy.collect(), ..Keeper::default() }
+    }
+
+    /// A volume lost a group.
+    pub(crate) fn lost(&mut self, volume: u32) {
+        self.lossy.insert(volume);
+    }
 }
 
 impl Volumes {
@@ -142,7 +162,7 @@ impl Inner {
         };
         let done = settling.all(&runs);
         let outputs: Vec<u32> = settling.outputs.iter().map(|out| out.volume.id.volume).collect();
-        match done.and_then(|()| settling.finish(inputs, &runs)) {
+        match done.and_then(|()| settling.finish(keeper, inputs, &runs)) {
             Ok(stuck) => {
                 keeper.stuck.extend(stuck.iter().copied());
                 let free: Vec<u32> =
@@ -162,7 +182,7 @@ impl Inner {
     }
 
     /// Lets writers go first: waits as long as the bytes should take.
-    fn pace(&self, bytes: usize, groups_before: u64) {
+    pub(crate) fn pace(&self, bytes: usize, groups_before: u64) {
         let rate = self.options.settle_bytes_per_second;
         let busy = self.counters.groups.load(Ordering::Relaxed) != groups_before;
         if let Some(millis) = (bytes as u64 * 1000).checked_div(rate).filter(|_| busy) {
@@ -254,7 +274,12 @@ impl Settling<'_> {
     }
 
     /// Lets the outputs count in place of the inputs. Returns the inputs that hold something still.
-    fn finish(&self, inputs: &[u32], runs: &[(Owner, Run)]) -> Result<BTreeSet<u32>, Failure> {
+    fn finish(
+        &self,
+        keeper: &Keeper,
+        inputs: &[u32],
+        runs: &[(Owner, Run)],
+    ) -> Result<BTreeSet<u32>, Failure> {
         let inner = self.inner;
         let mut settled: BTreeMap<Owner, Vec<Run>> = BTreeMap::new();
         let mut stuck: BTreeSet<u32> = BTreeSet::new();
@@ -289,7 +314,7 @@ impl Settling<'_> {
                 let stays = stuck.contains(&entry.volume);
                 entry.state = if bad || stays { State::Quarantined } else { State::Retired };
                 // Everything good was saved from it: nothing of it is read again.
-                if bad && !stays {
+                if bad && !stays && !keeper.lossy.contains(&entry.volume) {
                     entry.footer_at = 0;
                 }
             }

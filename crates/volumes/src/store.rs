@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use base::Clock;
 
@@ -39,6 +40,8 @@ pub struct Options {
     pub settle_volumes: usize,
     /// Bytes that settling and scrubbing move in a second while writers are busy; 0 for no bound.
     pub settle_bytes_per_second: u64,
+    /// How long it takes until every sealed volume was read again and verified; zero for never.
+    pub scrub_every: Duration,
     /// Space that records leave free, for trims and for settling, which frees more.
     pub reserve_bytes: u64,
 }
@@ -53,6 +56,7 @@ impl Default for Options {
             directory_bytes: 8 << 20,
             settle_volumes: 2,
             settle_bytes_per_second: 64 << 20,
+            scrub_every: Duration::from_secs(7 * 24 * 3600),
             reserve_bytes: 64 << 20,
         }
     }
@@ -246,6 +250,10 @@ impl Volumes {
 impl Inner {
     pub(crate) fn volume(&self, id: u32) -> Option<Arc<Volume>> {
         read(&self.volumes).get(&id).cloned()
+    }
+
+    pub(crate) fn report_count(&self) -> usize {
+        lock(&self.damage).len()
     }
 
     /// Adds to what is known to be damaged, once.

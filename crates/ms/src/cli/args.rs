@@ -150,6 +150,9 @@ pub(crate) enum Command {
         /// The code between the brackets, as in `error[port-taken]`; all of them when absent
         code: Option<String>,
     },
+    /// Look into the files of the embedded log, key-value and object store
+    #[command(subcommand)]
+    Volume(Volume),
     /// Versions of this program and of the engine that runs
     Version,
     /// Script that teaches a shell to complete `ms`
@@ -511,4 +514,19 @@ mod tests {
             assert_eq!(Cli::try_parse_from(fine.split(' ')).unwrap_err().exit_code(), 0, "{fine}");
         }
     }
+}
+
+/// `ms volume`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Volume {
+    /// What is in a store's files, by volume; reads headers and footers
+    Inspect {
+        /// The folder that holds `manifest-a`
+        folder: PathBuf,
+    },
+    /// Read every byte of a store and say what does not match its checksum
+    Verify {
+        /// The folder that holds `manifest-a`
+        folder: PathBuf,
+    },
 }

@@ -42,6 +42,7 @@ mod terminal;
 mod testing;
 mod top;
 mod up;
+mod volume;
 mod why;
 
 use std::ffi::OsString;
@@ -126,6 +127,7 @@ async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut
         Command::Config(config) => return file::config(config, shared, here, out),
         Command::Check(check) => return file::check(check, shared, here, out),
         Command::Explain { code } => return explain::run(code.as_deref(), out),
+        Command::Volume(volume) => return volume::run(volume, out),
         Command::Version => return about::version(shared, here, out).await,
         Command::Completion { shell } => return about::completion(*shell, out),
         Command::Complete => return about::complete(shared, here, out).await,

@@ -4,3 +4,4 @@ mod crash;
 mod model;
 mod plain;
 mod settle;
+mod threads;

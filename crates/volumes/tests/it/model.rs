@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{ManualClock, UnixNanos};
 use bytes::Bytes;
@@ -18,13 +19,20 @@ pub(crate) fn small() -> Options {
         directory_bytes: 4 << 10,
         settle_volumes: 2,
         settle_bytes_per_second: 0,
+        scrub_every: Duration::from_secs(60),
         reserve_bytes: 0,
     }
 }
 
 pub(crate) fn open(disk: &CrashDisk) -> Result<Volumes, volumes::OpenError> {
-    let clock = Arc::new(ManualClock::new(UnixNanos(1_000_000_000)));
-    Volumes::open(Arc::new(disk.clone()), clock, small())
+    open_at(disk, &Arc::new(ManualClock::new(UnixNanos(1_000_000_000))))
+}
+
+pub(crate) fn open_at(
+    disk: &CrashDisk,
+    clock: &Arc<ManualClock>,
+) -> Result<Volumes, volumes::OpenError> {
+    Volumes::open(Arc::new(disk.clone()), Arc::clone(clock) as _, small())
 }
 
 pub(crate) fn owner(number: u64) -> Owner {

@@ -137,3 +137,29 @@ fn a_failed_sync_ends_the_volume_and_not_the_writers() {
     assert_eq!(after.recovered().damage, []);
     assert_eq!(all(&after, owner(1)).len(), 20);
 }
+
+#[test]
+fn a_group_that_cannot_be_read_is_no_gap() {
+    let disk = CrashDisk::new(1);
+    let store = open(&disk).unwrap();
+    for sequence in 0..3 {
+        drop(append(&store, Batch::new().put(owner(1), record(sequence, "payload"))).unwrap());
+        drop(append(&store, Batch::new().put(owner(2), record(sequence, "other"))).unwrap());
+        store.turn();
+    }
+    drop(store);
+    disk.flip("volume-000000", 8192 + 30, 1);
+    for _ in 0..2 {
+        let store = open(&disk).unwrap();
+        assert_eq!(store.recovered().damage.len(), 1, "{:?}", store.recovered());
+        for number in 1..3 {
+            assert_eq!(store.read(owner(number), 0, 100).unwrap().len(), 1);
+            let lost = store.read(owner(number), 1, 100).unwrap_err();
+            assert!(matches!(lost, ReadError::Damaged { sequence: 1, .. }), "{lost}");
+            assert_eq!(store.read(owner(number), 2, 100).unwrap().len(), 1);
+        }
+        // What is good is saved, and what is lost is still not taken for a gap.
+        let rounds = (0..100).find(|_| !store.tend());
+        assert!(rounds.is_some());
+    }
+}

@@ -1,12 +1,14 @@
 //! Sealing, settling and space that comes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use base::{ManualClock, UnixNanos};
 use bytes::Bytes;
 use testkit::CrashDisk;
 use volumes::{Batch, Judge, Owner, Record, Verdict, Volumes};
 
-use crate::model::{all, append, open, owner};
+use crate::model::{all, append, open, open_at, owner};
 
 fn record(sequence: u64) -> Record {
     let payload = Bytes::from(vec![u8::try_from(sequence % 251).expect("below 251"); 1000]);
@@ -154,4 +156,29 @@ fn what_is_good_is_saved_from_a_bad_volume() {
     assert_eq!(count(&store), 119);
     let store = open(&disk.reboot()).unwrap();
     assert_eq!(count(&store), 119);
+}
+
+#[test]
+fn a_disk_that_forgets_is_noticed_by_scrubbing() {
+    let disk = CrashDisk::new(1);
+    let clock = Arc::new(ManualClock::new(UnixNanos(1)));
+    let store = open_at(&disk, &clock).unwrap();
+    fill(&store, 2, 0, 150);
+    tend(&store);
+    let names: Vec<String> = volumes::Disk::names(&disk).unwrap();
+    let settled = |name: &&String| name.starts_with("volume-") && disk.content(name)[10] == 1;
+    let name = names.iter().find(settled).unwrap();
+    // The first group's header: whose records are in it cannot be told from it.
+    disk.flip(name, 4096 + 30, 1);
+    assert_eq!(store.damage(), []);
+    for _ in 0..20 {
+        clock.advance(Duration::from_secs(60));
+        tend(&store);
+    }
+    assert_eq!(store.damage().len(), 1, "{:?}", store.damage());
+    // The footer knew where everything is: nothing is lost, and it lies elsewhere now.
+    let records: Vec<_> = (0..2).map(|number| all(&store, owner(number)).len()).collect();
+    assert_eq!(records, [150, 150]);
+    let store = open(&disk.reboot()).unwrap();
+    assert_eq!(all(&store, owner(0)).len(), 150);
 }
