@@ -52,6 +52,12 @@ pub(crate) fn has(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
+/// Whether a program is where the system keeps them, which need not be on the PATH.
+pub(crate) fn has_system(program: &str) -> bool {
+    let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
+    places.iter().any(|place| Path::new(place).join(program).is_file())
+}
+
 /// Installs Debian packages unless `program` is there already.
 pub(crate) fn need(program: &str, packages: &[&str]) -> Result<()> {
     if has(program) {
@@ -63,17 +69,44 @@ pub(crate) fn need(program: &str, packages: &[&str]) -> Result<()> {
             "`{program}` is missing and there is no apt-get: install {wanted} and run this again"
         );
     }
+    install(packages).with_context(|| format!("`{program}` is missing: install {wanted} as root"))
+}
+
+fn install(packages: &[&str]) -> Result<()> {
     let sudo: &[&str] = if is_root() { &[] } else { &["sudo", "-n"] };
     let apt = |words: &[&str]| {
-        let all: Vec<&str> = sudo.iter().chain(&["apt-get"]).chain(words).copied().collect();
+        let front = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+        let all: Vec<&str> = sudo.iter().chain(&front).chain(words).copied().collect();
         run_in(&root(), all[0], &all[1..])
     };
     apt(&["update", "-q"])?;
-    let mut install = vec!["install", "-y", "-q", "--no-install-recommends"];
-    install.extend(packages);
-    apt(&install).with_context(|| format!("`{program}` is missing: install {wanted} as root"))
+    let words = ["install", "-y", "-q", "--no-install-recommends"];
+    apt(&[&words[..], packages].concat())
 }
 
-fn is_root() -> bool {
+/// Installs packages of servers as root, and starts none of them: a server that a test did not
+/// start would have its port.
+pub(crate) fn install_quietly(packages: &[&str]) -> Result<()> {
+    let wanted = packages.join(" ");
+    if !has("apt-get") {
+        bail!("there is no apt-get: install {wanted} and run this again");
+    }
+    // What Debian asks before it starts a service; 101 forbids it.
+    let policy = Path::new("/usr/sbin/policy-rc.d");
+    let ours = !policy.exists();
+    if ours {
+        std::fs::write(policy, "#!/bin/sh\nexit 101\n")?;
+        let bits = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(policy, bits)?;
+    }
+    let installed = install(packages).with_context(|| format!("the tests need {wanted}"));
+    if ours {
+        std::fs::remove_file(policy)?;
+    }
+    installed
+}
+
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
     output("id", &["-u"]).is_ok_and(|uid| uid.trim() == "0")
 }

@@ -39,6 +39,7 @@ const STEPS: &[Step] = &[
         for (program, packages) in CLIENTS {
             run::need(program, packages)?;
         }
+        host_programs()?;
         // The programs that end-to-end tests run: the engine and the example's services.
         run::cargo(&["build", "--quiet", "--package", "ms", "--package", "arcade"])?;
         run::cargo(&["test", "--quiet", "--workspace", "--no-fail-fast"])
@@ -66,6 +67,30 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     eprintln!("{} passed, {} failed", steps.len() - failed.len(), failed.len());
     anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
+}
+
+/// Programs that run in place of well-known images, without starting any. As an ordinary user,
+/// whose instances have no images, nothing is needed.
+fn host_programs() -> Result<()> {
+    const NEEDED: [(&str, &str); 8] = [
+        ("nginx", "nginx-light"),
+        ("apache2", "apache2"),
+        ("caddy", "caddy"),
+        ("memcached", "memcached"),
+        ("prometheus", "prometheus"),
+        ("redis-server", "redis-server"),
+        ("mariadbd", "mariadb-server"),
+        ("pg_ctlcluster", "postgresql"),
+    ];
+    if !run::is_root() {
+        return Ok(());
+    }
+    let missing = NEEDED.iter().filter(|(program, _)| !run::has_system(program));
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => run::install_quietly(&missing),
+    }
 }
 
 /// The console and the example's page in a real browser.

@@ -35,7 +35,7 @@ const ROOT_FOLDERS: [(&str, u32); 5] =
 const ROOT_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 /// Changes when the rules below do, so that no step is found that was done under others.
-const RULES: &str = "3";
+const RULES: &str = "4";
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 /// Numbers of people's users begin here.
@@ -93,7 +93,13 @@ pub(crate) fn stand_in(image: &str, host: &Host) -> Result<BaseImage, BaseError>
     let view = View::host();
     key.text(&host.name);
     key.text(&host.packages());
-    for (depth, entry) in chain.iter().rev().enumerate() {
+    // What Alpine's own tools are called, as Debian has them.
+    let tools = images::known("alpine").filter(|_| alpine && host.is("debian"));
+    if let Some(tools) = tools {
+        key.text(&tools.content());
+        add(tools, None, &mut tree, &view)?;
+    }
+    for (depth, entry) in chain.iter().enumerate().map(|(i, e)| (chain.len() - 1 - i, e)) {
         let program = match entry.find.is_empty() {
             true => None,
             false => Some(program(image, entry, depth, host)?),
@@ -108,9 +114,16 @@ pub(crate) fn stand_in(image: &str, host: &Host) -> Result<BaseImage, BaseError>
                 notes.push(format!("{image}: this machine has {} {}", entry.what, program.version));
             }
         }
-        add(entry, program.as_ref(), &mut tree, &view)?;
+        if !entry.needs.iter().all(|path| host.has(path)) {
+            return Err(missing(image, entry, host));
+        }
         // Links and environment of what an image adds to are about that one's own program.
-        found = found.or(program);
+        found = program.or(found);
+        key.text(&entry.content());
+        if entry.system.as_deref() != Some("alpine") {
+            add(entry, found.as_ref(), &mut tree, &view)?;
+        }
+        notes.extend(entry.note.iter().map(|note| format!("{image}: {note}")));
     }
     let system = known.system.as_deref().or(alpine.then_some("alpine"));
     if let Some(system) = system.filter(|system| !host.is(system)) {
@@ -148,18 +161,22 @@ fn program(
     host: &Host,
 ) -> Result<Program, BaseError> {
     let tag = wanted(image, depth);
+    let major = tag.split('.').next().unwrap_or_default();
     let names: Vec<String> = entry
         .find
         .iter()
-        .filter(|name| !(name.contains("{tag}") && tag.is_empty()))
-        .map(|name| name.replace("{tag}", &tag))
+        .filter(|name| !(name.contains('{') && tag.is_empty()))
+        .map(|name| name.replace("{tag}", &tag).replace("{major}", major))
         .collect();
-    host.program(&names, &entry.version, &entry.home).ok_or_else(|| {
-        let packages = &entry.packages;
-        let own = host.systems.iter().find_map(|system| packages.get(system));
-        let package = own.or_else(|| packages.get("debian")).cloned().unwrap_or_default();
-        BaseError::Missing { image: image.to_owned(), what: entry.what.clone(), package }
-    })
+    let found = host.program(&names, &entry.version, &entry.home);
+    found.ok_or_else(|| missing(image, entry, host))
+}
+
+fn missing(image: &str, entry: &KnownImage, host: &Host) -> BaseError {
+    let packages = &entry.packages;
+    let own = host.systems.iter().find_map(|system| packages.get(system));
+    let package = own.or_else(|| packages.get("debian")).cloned().unwrap_or_default();
+    BaseError::Missing { image: image.to_owned(), what: entry.what.clone(), package }
 }
 
 /// The version that a tag asks for; for what an image adds to, the last number in it, as in
@@ -207,14 +224,16 @@ fn recipe(
 ) -> ImageRecipe {
     let mut recipe = known.recipe(image, &str::to_owned);
     recipe.env.clear();
+    let mut found = None;
     for (depth, entry) in chain.iter().enumerate() {
         let depth = chain.len() - 1 - depth;
         let program = match entry.find.is_empty() {
             true => None,
             false => program(image, entry, depth, host).ok(),
         };
+        found = program.or(found);
         let each = entry.env.iter();
-        recipe.env.extend(each.map(|(name, value)| (name.clone(), fill(value, program.as_ref()))));
+        recipe.env.extend(each.map(|(name, value)| (name.clone(), fill(value, found.as_ref()))));
     }
     nonroot(image, recipe)
 }
@@ -333,26 +352,60 @@ fn add(
     tree: &mut Tree,
     below: &View,
 ) -> Result<(), TreeError> {
+    add_users(entry, tree, below)?;
     for (path, folder) in &entry.folders {
         let mode = if folder.open { 0o1777 } else { 0o755 };
-        tree.add(Path::new(path), Entry::folder(mode, (folder.owner, folder.owner)), below)?;
+        let named = folder.user.as_ref().and_then(|user| numbers(user, tree, below));
+        let owner = Some(named.unwrap_or((folder.owner, folder.owner)));
+        let node = Node::Folder { opaque: folder.own };
+        tree.add(Path::new(path), Entry { node, mode, owner }, below)?;
     }
     for (path, to) in &entry.links {
         let to = PathBuf::from(fill(to, program));
         let path = below.resolve(Path::new(path)).map_err(at(Path::new(path)))?;
         let device = to.starts_with("/dev");
-        if path != to && (device || (to.exists() && !path.exists())) {
-            let owner = Some((0, 0));
-            tree.add(&path, Entry { node: Node::Link(to), mode: 0o777, owner }, below)?;
+        let is_free = || !path.exists() || tree.hides(&path);
+        if path != to && (device || (to.exists() && is_free())) {
+            tree.add(&path, link(to), below)?;
         }
     }
+    for (path, to) in entry.instead.iter().filter(|(_, to)| Path::new(to).exists()) {
+        tree.add(&place(path, below)?, link(PathBuf::from(to)), below)?;
+    }
     for (path, file) in &entry.files {
+        let path = place(path, below)?;
+        if file.fallback && path.exists() && !tree.hides(&path) {
+            continue;
+        }
         let mode = if file.executable { 0o755 } else { 0o644 };
-        let text = file.lines.iter().map(|line| format!("{}\n", fill(line, program)));
-        let node = Node::Text(text.collect());
-        let path = below.resolve(Path::new(path)).map_err(at(Path::new(path)))?;
+        let node = Node::Text(file.text(&|text| fill(text, program)));
         tree.add(&path, Entry { node, mode, owner: Some((0, 0)) }, below)?;
     }
+    Ok(())
+}
+
+fn link(to: PathBuf) -> Entry {
+    Entry { node: Node::Link(to), mode: 0o777, owner: Some((0, 0)) }
+}
+
+/// Where a path is without the symlinks on its way; one at its end is replaced.
+fn place(path: &str, below: &View) -> Result<PathBuf, TreeError> {
+    let path = Path::new(path);
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(path.to_owned());
+    };
+    Ok(below.resolve(above).map_err(at(above))?.join(name))
+}
+
+/// The numbers of a user and of its group, by its name.
+fn numbers(user: &str, tree: &Tree, below: &View) -> Option<(u32, u32)> {
+    let passwd = text_of(tree, below, PASSWD);
+    let mut lines = passwd.lines().map(|line| line.split(':'));
+    let mut fields = lines.find(|fields| fields.clone().next() == Some(user))?.skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+fn add_users(entry: &KnownImage, tree: &mut Tree, below: &View) -> Result<(), TreeError> {
     if entry.users.is_empty() {
         return Ok(());
     }

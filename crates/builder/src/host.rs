@@ -135,6 +135,11 @@ impl Host {
         folders.map(|folder| Path::new(folder).join(name)).find(|path| runs(path))
     }
 
+    /// Whether there is a file for a pattern.
+    pub(crate) fn has(&self, pattern: &Path) -> bool {
+        glob::find(&View::host(), pattern).is_ok_and(|found| !found.is_empty())
+    }
+
     /// The first of these programs that is there and works.
     pub(crate) fn program(
         &self,

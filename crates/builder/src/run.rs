@@ -126,7 +126,14 @@ fn hosts() -> Vec<(IpAddr, Vec<String>)> {
 pub(crate) fn hint(exit: &agent::Exit, alpine: bool, owners: Owners, text: &str) -> Option<String> {
     let last = exit.last_lines.join("\n");
     let uses = |word: &str| text.split([' ', ';', '&', '|', '(']).any(|w| w == word);
-    if uses("apk") && (exit.code == Some(127) || last.contains("apk: not found")) {
+    // What the stand-in for it says, where there is one.
+    let lacking = "apk: install on this machine ";
+    if let Some(line) = exit.last_lines.iter().find_map(|line| line.strip_prefix(lacking)) {
+        return Some(format!("install on this machine {line}"));
+    }
+    let unknown = ["apk: not found", "this machine is not Alpine's"];
+    let unknown = unknown.iter().any(|said| last.contains(said));
+    if uses("apk") && (exit.code == Some(127) || unknown) {
         return Some(
             "the image is Alpine's and this machine is not: install what `apk add` names on this \
              machine and take the step out, or base the stage on a Debian image"

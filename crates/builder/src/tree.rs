@@ -119,6 +119,15 @@ impl Tree {
         self.0.contains_key(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// Whether what lies below is not seen at an absolute path.
+    pub(crate) fn hides(&self, path: &Path) -> bool {
+        let path = path.strip_prefix("/").unwrap_or(path);
+        let opaque = |above: &Path| {
+            matches!(self.0.get(above), Some(Entry { node: Node::Folder { opaque: true }, .. }))
+        };
+        path.ancestors().skip(1).any(opaque)
+    }
+
     /// The text that is written at an absolute path.
     pub(crate) fn text(&self, path: &Path) -> Option<&str> {
         match &self.0.get(path.strip_prefix("/").unwrap_or(path))?.node {

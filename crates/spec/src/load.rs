@@ -202,9 +202,7 @@ fn named_services(reader: &mut Reader<'_>, options: &LoadOptions, known: &BTreeS
 /// What a well-known image says, which the machine's own program takes the place of.
 fn well_known(service: &Service) -> Option<ImageRecipe> {
     let image = service.image.as_deref().filter(|_| !service.extension.native)?;
-    let is_runnable =
-        crate::stand_in::part(image).is_none() && crate::images::known(image).is_some();
-    is_runnable.then(|| crate::images::recipe(image))
+    crate::images::known(image).map(|_| crate::images::recipe(image))
 }
 
 /// What the Dockerfile of a service says. `None` when it cannot be read; the report says why.

@@ -74,7 +74,7 @@ fn failing() {
     bench.try_build(&mut said).unwrap_err();
     assert_eq!((said.work().as_str(), bench.layers()), ("-", layers), "what was done is kept");
     for (step, next) in [
-        ("apk add curl", "is Alpine's and this machine is not"),
+        ("apk search curl", "is Alpine's and this machine is not"),
         ("no-such-tool --now", "install no-such-tool here"),
     ] {
         bench.dockerfile(&format!("FROM alpine:3\nRUN {step}\n"));

@@ -168,7 +168,7 @@ fn a_well_known_image_runs_as_the_hosts_program_with_the_images_paths() {
 
 #[test]
 fn what_the_host_lacks_is_named_with_what_brings_it() {
-    let missing = ["caddy", "memcached", "ruby"].into_iter().find(|program| !has(program));
+    let missing = ["traefik", "ruby"].into_iter().find(|program| !has(program));
     let Some(missing) = missing.filter(|_| root()) else {
         eprintln!("not run: it needs root and a program that is not there");
         return;

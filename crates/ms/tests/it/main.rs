@@ -9,6 +9,7 @@ mod failures;
 mod given;
 mod harness;
 mod host;
+mod images;
 mod interrupted;
 mod keys;
 mod kills;

@@ -88,8 +88,9 @@ fn is_credential(key: &str, value: &Scalar) -> bool {
     // A file's name, a switch or a number is no secret, whatever its key is called.
     let pointer =
         matches!(last, "FILE" | "PATH" | "URL" | "TTL" | "EXPIRY" | "LENGTH" | "NAME" | "ID");
-    let harmless =
-        matches!(value.text.to_ascii_lowercase().as_str(), "true" | "false" | "yes" | "no");
+    // Where a secret lies is no secret either.
+    let harmless = value.text.starts_with("/run/secrets/")
+        || matches!(value.text.to_ascii_lowercase().as_str(), "true" | "false" | "yes" | "no");
     if (is_key || words.iter().any(secret)) && !pointer && !harmless {
         return true;
     }

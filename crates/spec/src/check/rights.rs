@@ -47,7 +47,10 @@ pub(super) fn roots(app: &App, recipes: &BTreeMap<ServiceName, ImageRecipe>, rep
     let is_root = |user: &str| matches!(user.split(':').next(), Some("" | "0" | "root"));
     let runs_as_root = |service: &&Service| match (&service.user, recipes.get(&service.name)) {
         (Some(user), _) => is_root(user),
-        (None, Some(recipe)) => recipe.user.as_deref().is_none_or(is_root),
+        (None, Some(recipe)) => match &recipe.user {
+            Some(user) => is_root(user),
+            None => !crate::images::steps_down(&recipe.base),
+        },
         // Whom an image runs as is not known here, and a program of the host runs as the engine.
         (None, None) => false,
     };

@@ -144,11 +144,13 @@ fn something_to_run() {
         ("{}", vec!["error nothing-to-run 2"]),
         ("{command: []}", vec!["error nothing-to-run 2"]),
         ("{image: python:3, x-mainspring: {native: true}}", vec!["error nothing-to-run 2"]),
-        ("{image: postgres:16}", vec!["error image-not-native 2"]),
-        ("{image: postgres:16, command: x}", vec!["error image-not-native 2"]),
-        ("{image: redis:7}", vec!["error stand-in-later 2"]),
+        ("{image: cassandra:5}", vec!["error image-not-native 2"]),
+        ("{image: cassandra:5, command: x}", vec!["error image-not-native 2"]),
+        ("{image: postgres:16}", vec![]),
+        ("{image: redis:7}", vec![]),
+        ("{image: minio/minio}", vec!["error stand-in-later 2"]),
         (
-            "{image: redis:7, x-mainspring: {engine: 'redis://h:1'}}",
+            "{image: minio/minio, x-mainspring: {engine: 'http://h:1'}}",
             vec!["error engine-later 2", "error stand-in-later 2"],
         ),
         ("{image: redis:7, command: redis-server, x-mainspring: {native: true}}", vec![]),
@@ -161,7 +163,7 @@ fn something_to_run() {
             "{service}"
         );
     }
-    let found = findings("services: {a: {image: postgres}}");
+    let found = findings("services: {a: {image: cassandra}}");
     let next = found[0].problem.next.as_deref().unwrap();
     assert!(next.contains("x-mainspring: {native: true}") && next.contains("build:"), "{next}");
 }

@@ -10,7 +10,7 @@ use crate::{Memory, brief, options, show};
 #[test]
 fn lints() {
     let text = "services:\n  a:\n    image: python\n    command: x\n    \
-        environment:\n      DB_PASSWORD: hunter2\n      DB_PASSWORD_FILE: /run/x\n      OTHER_TOKEN: ${T:-}\n      \
+        environment:\n      DB_PASSWORD: hunter2\n      DB_PASSWORD_FILE: /run/x\n      SMTP_PASSWORD: /run/secrets/smtp\n      OTHER_TOKEN: ${T:-}\n      \
         URL: postgres://u:p@db/x\n      KEYBOARD: de\n    depends_on: [b]\n    ports: ['80:80']\n    scale: 2\n    \
         volumes: ['/var/run/docker.sock:/s', 'v:/v']\n  \
         b: {command: x, mem_limit: 1m, volumes: ['v:/v']}\nvolumes: {v: }\n";
@@ -21,13 +21,13 @@ fn lints() {
         [
             "warning image-no-version 3",
             "warning credential-literal 6",
-            "warning credential-literal 9",
-            "warning dependency-unchecked 11",
-            "warning docker-socket 14",
-            "warning volume-shared 15",
+            "warning credential-literal 10",
+            "warning dependency-unchecked 12",
+            "warning docker-socket 15",
+            "warning volume-shared 16",
             "note runs-as-root 2",
             "note no-memory-limit 2",
-            "note port-replicas 12",
+            "note port-replicas 13",
         ]
     );
     assert!(!show(&found).contains("hunter2"), "secrets are never printed");
