@@ -127,6 +127,8 @@ pub struct Agent {
     instances: Arc<Mutex<Instances>>,
     tasks: Arc<Mutex<JoinSet<()>>>,
     usage: Arc<Mutex<Measured>>,
+    /// How the machine looked up names when instances were told last.
+    resolver: Arc<Mutex<Option<String>>>,
 }
 
 impl Agent {
@@ -192,6 +194,7 @@ impl Agent {
             instances: Arc::default(),
             tasks: Arc::default(),
             usage: Arc::default(),
+            resolver: Arc::default(),
         };
         agent.spawn(trash.keep_empty());
         agent.adopt().map_err(state_error(&config.state_dir))?;
@@ -384,6 +387,25 @@ impl Agent {
                 .map_err(|cause| OpError::Io { id: spec.id.clone(), cause })?;
         }
         Ok(())
+    }
+
+    /// Lets every running instance that has a resolver of its own ask whom the machine asks now,
+    /// where it does not say itself. Cheap when nothing has changed: for every second.
+    pub fn update_resolvers(&self) {
+        let machine = start::machine_resolver();
+        {
+            let mut known = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.replace(machine.clone()).as_ref() == Some(&machine) {
+                return;
+            }
+        }
+        let running: Vec<_> = self.all().values().filter(|i| !i.has_ended()).cloned().collect();
+        for instance in running {
+            let Some(asked) = &instance.spec.resolver else { continue };
+            let text = crate::hosts::resolver(asked, &machine);
+            let _knows_what_it_knew =
+                crate::hosts::write(&instance.folder.join("resolv.conf"), &text);
+        }
     }
 
     /// What running instances use; measured at most once a second. Of many instances only so many

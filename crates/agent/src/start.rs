@@ -240,7 +240,7 @@ pub fn host_address(pool: Ipv4Cidr) -> Ipv4Addr {
 }
 
 /// How this machine looks up names; nothing where it does not say.
-fn machine_resolver() -> String {
+pub(crate) fn machine_resolver() -> String {
     fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
 }
 

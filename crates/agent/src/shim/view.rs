@@ -7,6 +7,7 @@
 mod cover;
 mod devices;
 mod kernel;
+mod names;
 mod overlay;
 pub(crate) mod parts;
 mod place;
@@ -66,7 +67,6 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
     let root = open_path(root_path)?;
     let root = root.as_fd();
 
-    own_names(spec, root, private, (&hosts, &hostname), warnings)?;
     let mut own_folders = vec![PathBuf::from("/tmp"), PathBuf::from("/run")];
     if private {
         // In a user namespace each disk is a part of the view already.
@@ -84,8 +84,15 @@ pub(super) fn enter(spec: &ShimSpec, warnings: &mut Vec<String>) -> Result<(), F
             own_folders.push(path);
         }
     }
+    if !private && spec.mode == Mode::User {
+        // Where that is refused something of the machine's is mounted there already, and cannot be
+        // replaced either.
+        let _refused = names::own_folder(spec, root);
+    }
+    // After the host's disks, of which some may lie in `/etc` (in a container all of its files do).
+    names::own(spec, root, private, (&hosts, &hostname), warnings)?;
     kernel::shared_memory(&spec.process.kernel, root, private)?;
-    own_resolver(spec, root, private, warnings);
+    names::own_resolver(spec, root, private, warnings);
     if let Err(e) = root::fresh_proc(root) {
         warnings.push(format!("processes of the host are visible in /proc: {e}"));
     }
@@ -145,44 +152,6 @@ fn not_shown(spec: &ShimSpec, warnings: &mut Vec<String>) {
             "{} is not there: instances share the host's files here",
             device.target.display()
         ));
-    }
-}
-
-/// Its hosts file, its host name, and the machine's resolver where there are no files of its own.
-fn own_names(
-    spec: &ShimSpec,
-    root: BorrowedFd<'_>,
-    private: bool,
-    (hosts, hostname): (&OwnedFd, &OwnedFd),
-    warnings: &mut Vec<String>,
-) -> Result<(), Failure> {
-    if matches!(spec.process.view, View::Image { base: Base::Empty, .. }) && private {
-        // Opened before anything is covered; a host without one has no names beyond its own.
-        if let Ok(resolver) = open_path(Path::new("/etc/resolv.conf")) {
-            bind(resolver.as_fd(), root, Path::new("/etc/resolv.conf"), true)?;
-        }
-    }
-    bind(hosts.as_fd(), root, Path::new("/etc/hosts"), private).or_else(|e| {
-        warnings.push(format!("names of services do not resolve: /etc/hosts: {e}"));
-        Ok::<(), Failure>(())
-    })?;
-    if spec.process.hostname.is_some() {
-        if private {
-            bind(hostname.as_fd(), root, Path::new("/etc/hostname"), true)?;
-        }
-        let name = spec.process.hostname.as_deref().unwrap_or_default();
-        rustix::system::sethostname(name.as_bytes())
-            .map_err(|e| failure(Step::View, "setting the host name", e.into()))?;
-    }
-    Ok(())
-}
-
-fn own_resolver(spec: &ShimSpec, root: BorrowedFd<'_>, private: bool, warnings: &mut Vec<String>) {
-    if spec.process.resolver.is_some()
-        && let Err(e) = open_path(&spec.folder.join("resolv.conf"))
-            .and_then(|file| bind(file.as_fd(), root, Path::new("/etc/resolv.conf"), private))
-    {
-        warnings.push(format!("names are looked up as the machine does: {e}"));
     }
 }
 

@@ -624,6 +624,7 @@ impl Carrier {
                 Done::Other
             });
         }
+        self.agent.update_resolvers();
         let moved =
             self.ticks.is_multiple_of(ADDRESSES_EVERY) && self.shared.host_ports.look_again();
         if moved {

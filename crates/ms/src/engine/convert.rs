@@ -86,7 +86,7 @@ pub(super) fn process(
         user: prepared.user,
         rights: rights(&definition.rights),
         kernel: kernel(&definition.kernel),
-        resolver: resolver(&definition.networking.dns, names_at),
+        resolver: Some(resolver(&definition.networking.dns, names_at)),
         health: prepared.health.map(health),
         ports,
         offline,
@@ -159,13 +159,13 @@ fn kernel(asked: &model::Kernel) -> agent::Kernel {
     }
 }
 
-fn resolver(asked: &model::Dns, names_at: Option<IpAddr>) -> Option<agent::Resolver> {
-    (*asked != model::Dns::default() || names_at.is_some()).then(|| agent::Resolver {
+fn resolver(asked: &model::Dns, names_at: Option<IpAddr>) -> agent::Resolver {
+    agent::Resolver {
         first: names_at,
         servers: asked.servers.clone(),
         search: asked.search.clone(),
         options: asked.options.clone(),
-    })
+    }
 }
 
 fn health(check: model::Healthcheck) -> HealthSpec {

@@ -18,4 +18,5 @@ mod load;
 mod names;
 mod ordinary_user;
 mod redeploy;
+mod replaced;
 mod udp;

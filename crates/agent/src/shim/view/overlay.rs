@@ -147,7 +147,7 @@ pub(super) fn overlay(lower: &[PathBuf], at: &Upper, root: &Path, users: bool) -
 }
 
 /// `:` separates layers and `,` options.
-fn escape(path: &Path, to: &mut Vec<u8>) {
+pub(super) fn escape(path: &Path, to: &mut Vec<u8>) {
     for byte in path.as_os_str().as_bytes() {
         if b":,\\".contains(byte) {
             to.push(b'\\');
