@@ -1,4 +1,4 @@
-//! Addresses where names belong. They are looked for in the tree, because only there is what was
+//! Addresses where names belong, and names that networks do not know. They are looked for in the tree, because only there is what was
 //! written told from what a variable gave.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,6 +16,14 @@ pub(super) fn check(tree: &Node, report: &mut Report) {
         }
         if let Some(hosts) = node.get("extra_hosts") {
             extra_hosts(&service.key, hosts, report);
+        }
+        if let Some(links) = node.get("links") {
+            let what = format!("service `{}` finds others by `links`", service.key);
+            let finding = Finding::note("links-used", what).at(&report.place(links.at));
+            let cause = "they say once more what the network says, and only one side knows them";
+            let next = "call services by name, or give them aliases: `networks: {default: \
+                        {aliases: [db]}}`";
+            report.push(finding.cause(cause).next(next));
         }
         for network in node.get("networks").map(Node::entries).unwrap_or_default() {
             for entry in network.node.entries() {

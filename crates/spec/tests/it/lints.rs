@@ -110,6 +110,14 @@ fn lint(lines: &str) -> Vec<String> {
 }
 
 #[test]
+fn links_are_names_that_one_side_knows() {
+    let text = "services:\n  a: {command: x, mem_limit: 1m, links: ['b:db']}\n  b: {command: x, mem_limit: 1m, \
+                healthcheck: {test: y}}\n";
+    let found = check(&options(), &Memory::default().with("compose.yaml", text));
+    assert_eq!(brief(&found), ["note links-used 2"], "{}", show(&found));
+}
+
+#[test]
 fn a_workshop_may_mount_code() {
     assert_eq!(lint("profiles: [dev]\nvolumes: ['.:/app']"), Vec::<String>::new());
 }
