@@ -375,7 +375,8 @@ impl Carrier {
         self.pre_stopped.remove(&id);
         let steps = release.definition.hooks.pre_start.clone();
         let key = (record.service().clone(), record.release);
-        let once = (!release.pre_started && !self.pre_started.contains(&key))
+        let has_once = steps.iter().any(|step| !step.per_replica);
+        let once = (has_once && !release.pre_started && !self.pre_started.contains(&key))
             .then(|| self.once.entry(key).or_default().clone());
         let (launch, unwanted) = Launch::new(attempt, !steps.is_empty());
         self.launching.insert(id.clone(), launch);
