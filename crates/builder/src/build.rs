@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use agent::Agent;
 use base::{Clock, Place, ServiceName, UnixNanos};
 use spec::dockerfile::{Ignore, ImageRecipe, Plan};
-use spec::model::Build;
+use spec::model::{Build, NamedContext};
 
 use crate::base_image::{self, BaseError, BaseImage, stand_in};
 use crate::error::{BuildError, step as failed};
@@ -264,6 +264,11 @@ impl Builder {
             None => (&build.dockerfile, 0),
         };
         let image = |name: &str| {
+            let name = match build.contexts.get(name) {
+                Some(NamedContext::Image(other)) => other,
+                Some(NamedContext::Folder(_)) => return ImageRecipe::default(),
+                None => name,
+            };
             let mut bases = bases.borrow_mut();
             let base = bases.entry(name.to_owned()).or_insert_with(|| stand_in(name, &self.host));
             base.as_ref().map(|base| base.recipe.clone()).unwrap_or_default()

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use agent::{Mount, MountSource};
@@ -57,13 +57,16 @@ impl Work<'_> {
                 RunMountKind::Secret => {
                     self.secret(mount, step, &place, &mut mounts, &mut secrets)?;
                 }
-                RunMountKind::Ssh if mount.required => {
-                    let what = "the agent for SSH keys is not given to builds".to_owned();
-                    let cause = format!("`{}` requires it", short(&step.text));
-                    let next = "fetch what needs the key on the host, into the context".to_owned();
-                    return Err(failed("build-ssh", what, &step.place, cause, next));
+                RunMountKind::Ssh => {
+                    let Some(socket) = self.agent_socket(mount, step)? else { continue };
+                    let target = match mount.target.as_os_str().is_empty() {
+                        true => PathBuf::from(format!("/run/buildkit/ssh_agent.{at_mount}")),
+                        false => mount.target.clone(),
+                    };
+                    let shown = target.to_string_lossy().into_owned();
+                    secrets.entry("SSH_AUTH_SOCK".to_owned()).or_insert(shown);
+                    mounts.push(mounted(MountSource::Path(socket), &target, false));
                 }
-                RunMountKind::Ssh => {}
             }
         }
         Ok((mounts, secrets))
@@ -105,6 +108,28 @@ impl Work<'_> {
             self.store.give(&path, mount.uid, mount.gid)?;
         }
         Ok(path)
+    }
+
+    /// The socket of the agent that a mount asks for.
+    fn agent_socket(&self, mount: &RunMount, step: &Step) -> Result<Option<PathBuf>, BuildError> {
+        let name = mount.id.as_deref().unwrap_or("default");
+        let bad = |what: String, cause: String| {
+            let next = format!("name its socket under `build.ssh`: `{name}=/path`");
+            failed("build-ssh", what, &step.place, cause, next)
+        };
+        let Some(path) = self.order.build.ssh.get(name) else {
+            if mount.required {
+                let what = format!("the build has no agent `{name}` for SSH keys");
+                return Err(bad(what, format!("`{}` requires it", short(&step.text))));
+            }
+            return Ok(None);
+        };
+        let kind = fs::metadata(path).map(|metadata| metadata.file_type());
+        if kind.as_ref().is_ok_and(FileTypeExt::is_socket) {
+            return Ok(Some(path.clone()));
+        }
+        let cause = kind.map_or_else(|e| e.to_string(), |_| "it is no socket".to_owned());
+        Err(bad(format!("{} is no agent for SSH keys", path.display()), cause))
     }
 
     fn secret(

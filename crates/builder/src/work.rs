@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base::{Clock, Place};
 use spec::dockerfile::{Action, Copy, Ignore, Origin, Plan, Run, RunMountKind, Stage, Start, Step};
+use spec::model::NamedContext;
 
 use crate::base_image::{BaseError, BaseImage, stand_in};
 use crate::build::{Builder, Built, Order, base_failed};
@@ -60,7 +61,16 @@ impl Work<'_> {
                 Some(below) => below.clone(),
                 None => return Err(BuildError::Dockerfile(Vec::new())),
             },
-            Start::Image(image) => self.base(image, &stage.place)?,
+            Start::Image(image) => match self.order.build.contexts.get(image) {
+                None => self.base(image, &stage.place)?,
+                Some(NamedContext::Image(other)) => self.base(other, &stage.place)?,
+                Some(NamedContext::Folder(folder)) => {
+                    let what = format!("no stage can begin with the context `{image}`");
+                    let cause = format!("{} is a folder and no image", folder.display());
+                    let next = "begin with an image, and copy from the context".to_owned();
+                    return Err(failed("build-context", what, &stage.place, cause, next));
+                }
+            },
         };
         let total = self.plan.stages.iter().map(|stage| stage.steps.len()).sum();
         for step in &stage.steps {
@@ -122,6 +132,7 @@ impl Work<'_> {
     ) -> Result<Source<'static>, BuildError> {
         static NOTHING: std::sync::OnceLock<Ignore> = std::sync::OnceLock::new();
         let ignore = NOTHING.get_or_init(Ignore::default);
+        let mut keeps_owner = *origin != Origin::Context;
         let (view, name) = match origin {
             Origin::Context => {
                 let context = &self.order.build.context;
@@ -133,9 +144,25 @@ impl Work<'_> {
                 let built = self.built.get(number);
                 (built.map(Built::view).unwrap_or_default(), format!("stage `{name}`"))
             }
-            Origin::Image(image) => (self.base(image, place)?.view(), format!("image `{image}`")),
+            Origin::Image(image) => match self.order.build.contexts.get(image) {
+                None => (self.base(image, place)?.view(), format!("image `{image}`")),
+                Some(NamedContext::Image(other)) => {
+                    (self.base(other, place)?.view(), format!("image `{other}`"))
+                }
+                Some(NamedContext::Folder(folder)) => {
+                    keeps_owner = false;
+                    if !folder.is_dir() {
+                        let what = format!("the context `{image}` is not there");
+                        let cause = format!("{} is no folder", folder.display());
+                        let next = "mend `build.additional_contexts`".to_owned();
+                        return Err(failed("build-context", what, place, cause, next));
+                    }
+                    let view = View::context(folder, &self.builder.state);
+                    (view, format!("the context `{image}`"))
+                }
+            },
         };
-        Ok(Source { view, ignore, keeps_owner: *origin != Origin::Context, name })
+        Ok(Source { view, ignore, keeps_owner, name })
     }
 
     fn folder(&mut self, folder: &Path, built: &mut Built) -> Result<Outcome, BuildError> {

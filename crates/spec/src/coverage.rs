@@ -23,8 +23,6 @@ pub enum Word {
     Partly,
     /// Checked, and said to have no effect yet.
     NotYet,
-    /// Refused until a later version.
-    RefusedYet,
     /// Refused.
     Refused,
     /// Said to have no effect.
@@ -42,7 +40,7 @@ pub fn coverage() -> Vec<Coverage> {
     let mut rows: Vec<Coverage> =
         in_tables.chain(ALONE.iter().map(|(path, t)| row((*path).to_owned(), *t))).collect();
     // What stands below a key that is not carried out yet is not either.
-    let yet = |row: &&Coverage| matches!(row.treatment, Word::NotYet | Word::RefusedYet);
+    let yet = |row: &&Coverage| row.treatment == Word::NotYet;
     let late: Vec<Coverage> = rows.iter().filter(yet).cloned().collect();
     for row in &mut rows {
         let below = |late: &&Coverage| row.path.starts_with(&format!("{}.", late.path));
@@ -58,7 +56,6 @@ fn row(path: String, treatment: Treatment) -> Coverage {
         Treatment::Support => (Word::Supported, ""),
         Treatment::Partly(note) => (Word::Partly, note),
         Treatment::LaterWarn(note) => (Word::NotYet, note),
-        Treatment::Later(note) => (Word::RefusedYet, note),
         Treatment::Refuse(note) => (Word::Refused, note),
         Treatment::Warn(note) => (Word::NoEffect, note),
     };

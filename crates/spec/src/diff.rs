@@ -117,10 +117,11 @@ type BuildParts<'a> = Option<(
     &'a Option<String>,
     &'a Option<String>,
     &'a BTreeMap<String, String>,
+    &'a BTreeMap<String, crate::model::NamedContext>,
 )>;
 
 fn build(service: &Service) -> BuildParts<'_> {
     let build = service.build.as_ref().filter(|_| service.uses_build())?;
     let (context, file) = (build.context.as_path(), build.dockerfile.as_path());
-    Some((context, file, &build.dockerfile_inline, &build.target, &build.args))
+    Some((context, file, &build.dockerfile_inline, &build.target, &build.args, &build.contexts))
 }

@@ -126,6 +126,14 @@ fn emit_build(out: &mut Yaml, build: &Build) {
     }
     out.option("target", build.target.as_ref());
     out.map("args", &build.args);
+    let contexts = build.contexts.iter().map(|(name, context)| match context {
+        crate::model::NamedContext::Folder(folder) => (name.clone(), shown(folder)),
+        crate::model::NamedContext::Image(image) => {
+            (name.clone(), format!("docker-image://{image}"))
+        }
+    });
+    out.map("additional_contexts", &contexts.collect());
+    out.map("ssh", &build.ssh.iter().map(|(name, path)| (name.clone(), shown(path))).collect());
     out.items("secrets", &build.secrets, top::emit_grant);
     if build.no_cache {
         out.line("no_cache: true");

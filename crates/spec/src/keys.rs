@@ -24,13 +24,11 @@ pub(crate) enum Treatment {
     Warn(&'static str),
     /// Read, and without effect until the engine can; said once.
     LaterWarn(&'static str),
-    /// Read, and an error until the engine can: without it the app would not be the same.
-    Later(&'static str),
     /// Cannot be honoured; an error with a way out.
     Refuse(&'static str),
 }
 
-use Treatment::{Later, LaterWarn, Partly, Refuse, Support, Warn};
+use Treatment::{LaterWarn, Partly, Refuse, Support, Warn};
 
 /// A map of the file whose keys are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -226,13 +224,6 @@ impl Remarks {
                 "without it the app would not be what the file says",
                 *way_out,
             ),
-            Later(way_out) => report.error(
-                "key-later",
-                entry.at,
-                format!("`{key}` in {owner} is not yet part of this version"),
-                "without it the app would not be what the file says",
-                *way_out,
-            ),
             Warn(_) | LaterWarn(_) => {
                 let first = || Remark {
                     at: entry.at,
@@ -245,7 +236,7 @@ impl Remarks {
                 remark.others += usize::from(known);
             }
         }
-        matches!(treatment, Later(_) | LaterWarn(_))
+        matches!(treatment, LaterWarn(_))
     }
 
     /// Makes the remarks: one for each key, at its first place.
@@ -275,7 +266,7 @@ impl Remarks {
                         remove,
                     );
                 }
-                Support | Partly(_) | Later(_) | Refuse(_) => {}
+                Support | Partly(_) | Refuse(_) => {}
             }
         }
     }

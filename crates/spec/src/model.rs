@@ -266,14 +266,30 @@ pub struct Build {
     pub target: Option<String>,
     /// Values of ARG.
     pub args: BTreeMap<String, String>,
+    /// Further contexts, by the name that FROM and `--from` know them by.
+    #[serde(default)]
+    pub contexts: BTreeMap<String, NamedContext>,
     /// What `RUN --mount=type=secret` may ask for, by the last name of its target.
     #[serde(default)]
     pub secrets: Vec<Grant>,
+    /// Sockets of agents for keys that `RUN --mount=type=ssh` may ask for, by name.
+    #[serde(default)]
+    pub ssh: BTreeMap<String, PathBuf>,
     /// Steps that were done before are done again.
     #[serde(default)]
     pub no_cache: bool,
     /// Where `build` stands.
     pub place: Place,
+}
+
+/// What a name stands for in a Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedContext {
+    /// A folder of the host; absolute.
+    Folder(PathBuf),
+    /// Another image.
+    Image(String),
 }
 
 /// Transport of a port.

@@ -94,7 +94,9 @@ impl Bench {
             dockerfile_inline: Some(dockerfile.to_owned()),
             target: None,
             args: BTreeMap::new(),
+            contexts: BTreeMap::new(),
             secrets: Vec::new(),
+            ssh: BTreeMap::new(),
             no_cache: false,
             place: Place { file: "compose.yaml".into(), line: 0, column: 1 },
         };

@@ -13,6 +13,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_build_that_nobody_wants_ends", cancelled),
     ("mounts_of_a_step", mounts),
     ("secrets_are_in_no_layer", secrets),
+    ("an_agent_for_keys_is_reached", agent_for_keys),
+    ("contexts_by_name", contexts),
     ("a_step_may_be_without_network", offline),
     ("the_host_is_out_of_reach", host_is_out_of_reach),
     ("a_step_may_do_what_an_instance_may", confined),
@@ -226,4 +228,51 @@ fn overlay_root() {
     let out = command.output().unwrap();
     let (said, why) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert_eq!(said, "built\n+\n", "{why}");
+}
+
+fn agent_for_keys() {
+    use std::io::Write;
+    let mut bench = Bench::new(
+        "FROM debian\nRUN --mount=type=ssh test -z \"$SSH_AUTH_SOCK\"\n\
+         RUN --mount=type=ssh,id=mine,required=true python3 -c \
+         'import os, socket; s = socket.socket(socket.AF_UNIX); \
+         s.connect(os.environ[\"SSH_AUTH_SOCK\"]); print(s.recv(9).decode())'\n",
+    );
+    let problem = bench.try_build(&mut Said::default()).unwrap_err();
+    assert_eq!(problem.code, "build-ssh");
+    let path = bench.folder.path().join("agent");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let agent = std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"keys"));
+    bench.build.ssh.insert("mine".to_owned(), path);
+    let (image, said) = bench.build();
+    assert_eq!(said.output(), ["keys"]);
+    agent.join().unwrap().unwrap();
+    assert!(!image.layers[0].join("run/buildkit").exists(), "nothing that was mounted on stays");
+    bench.build.ssh.insert("mine".to_owned(), "/etc/passwd".into());
+    bench.no_cache = true;
+    assert_eq!(bench.try_build(&mut Said::default()).unwrap_err().code, "build-ssh");
+}
+
+fn contexts() {
+    use spec::model::NamedContext;
+    let mut bench = Bench::new(
+        "FROM base\nCOPY --from=other a /a\nRUN --mount=from=other,target=/o cat /a /o/deep/b\n\
+         RUN stat -c %u /a\n",
+    );
+    std::fs::create_dir_all(bench.folder.path().join("other/deep")).unwrap();
+    let other = bench.folder.path().join("other");
+    std::fs::write(other.join("a"), "a\n").unwrap();
+    std::fs::write(other.join("deep/b"), "b\n").unwrap();
+    std::os::unix::fs::chown(other.join("a"), Some(7), None).unwrap();
+    let contexts = &mut bench.build.contexts;
+    contexts.insert("other".to_owned(), NamedContext::Folder(other.clone()));
+    contexts.insert("base".to_owned(), NamedContext::Image("debian".to_owned()));
+    assert_eq!(bench.build().1.output(), ["a", "b", "0"]);
+    std::fs::write(other.join("a"), "changed\n").unwrap();
+    assert_eq!(bench.build().1.output(), ["changed", "b", "0"]);
+    bench.build.contexts.insert("base".to_owned(), NamedContext::Folder(other.clone()));
+    assert_eq!(bench.try_build(&mut Said::default()).unwrap_err().code, "build-context");
+    bench.dockerfile("FROM debian\nCOPY --from=other a /a\n");
+    std::fs::remove_dir_all(other).unwrap();
+    assert_eq!(bench.try_build(&mut Said::default()).unwrap_err().code, "build-context");
 }

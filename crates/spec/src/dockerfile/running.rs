@@ -56,7 +56,7 @@ pub enum RunMountKind {
     Tmpfs,
     /// A secret, as a file.
     Secret,
-    /// The agent for keys, which is not given to builds.
+    /// The socket of an agent for keys.
     Ssh,
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Data, not code. `docs/compose.md` is made from it, and a test holds it against the key paths of
 //! the specification's schema. An entry says `Support` only when the engine does what the key says;
-//! a key that is read but not yet carried out stays `Later` or `LaterWarn`.
+//! a key that is read but not yet carried out stays `LaterWarn`.
 
 use super::Scope;
-use super::Treatment::{self, Later, LaterWarn, Partly, Refuse, Support, Warn};
+use super::Treatment::{self, LaterWarn, Partly, Refuse, Support, Warn};
 
 type Table = &'static [(&'static str, Treatment)];
 
@@ -178,7 +178,7 @@ const BUILD: Table = &[
     ("dockerfile_inline", Support),
     ("target", Support),
     ("args", Support),
-    ("additional_contexts", Later("copy the folder into the context")),
+    ("additional_contexts", Partly("folders and `docker-image://`; nothing is fetched")),
     ("labels", Warn(NO_IMAGE)),
     ("tags", Warn(NO_IMAGE)),
     ("cache_from", Warn(NO_IMAGE)),
@@ -197,7 +197,7 @@ const BUILD: Table = &[
     ("extra_hosts", Warn(AS_INSTANCE)),
     ("entitlements", Warn(AS_INSTANCE)),
     ("secrets", Support),
-    ("ssh", Warn("builds get no keys; fetch what needs one on the host")),
+    ("ssh", Partly("sockets of agents; a key file is added to an agent first")),
 ];
 
 const DEPLOY: Table = &[

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Reader;
 use super::files::Kind;
 use crate::keys::Scope;
-use crate::model::Build;
+use crate::model::{Build, NamedContext};
 use crate::report::At;
 use crate::tree::Node;
 
@@ -21,6 +21,7 @@ impl Reader<'_> {
         let mut target = None;
         let mut args = BTreeMap::new();
         let (mut secrets, mut no_cache) = (Vec::new(), false);
+        let (mut contexts, mut ssh) = (BTreeMap::new(), BTreeMap::new());
         for entry in self.entries(Scope::Build, &what, &node) {
             let named = format!("`build.{}` of {owner}", entry.key);
             match entry.key.as_str() {
@@ -34,6 +35,8 @@ impl Reader<'_> {
                     args = self.filled(&entry.node, &named);
                 }
                 "secrets" => secrets = self.grants(&entry.node, Kind::Secret, &what),
+                "additional_contexts" => contexts = self.contexts(&entry.node, &named),
+                "ssh" => ssh = self.agents(&entry.node, &named),
                 "no_cache" => no_cache = self.boolean(&entry.node, &named).unwrap_or_default(),
                 _ => {}
             }
@@ -69,10 +72,60 @@ impl Reader<'_> {
             dockerfile_inline,
             target,
             args,
+            contexts,
             secrets,
+            ssh,
             no_cache,
             place: self.report.place(at),
         })
+    }
+
+    /// Further contexts, by name.
+    fn contexts(&mut self, node: &Node, named: &str) -> BTreeMap<String, NamedContext> {
+        let mut contexts = BTreeMap::new();
+        for (name, value) in self.pairs(node, named) {
+            let Some(value) = value.filter(|value| !value.is_empty()) else {
+                self.bad(node.at, named, &name, "write `NAME=./folder`");
+                continue;
+            };
+            let context = match value.strip_prefix("docker-image://") {
+                Some(image) => NamedContext::Image(image.to_owned()),
+                None if value.contains("://") || value.starts_with("service:") => {
+                    self.report.error(
+                        "build-remote-context",
+                        node.at,
+                        format!("{named} has `{name}` at `{value}`"),
+                        "a context is a folder of this host, or `docker-image://` and an image",
+                        "name a folder, or an image that another stage can begin with",
+                    );
+                    continue;
+                }
+                None => NamedContext::Folder(self.origins.path(&value, node.at)),
+            };
+            contexts.insert(name, context);
+        }
+        contexts
+    }
+
+    /// Sockets of agents for keys; the one without a path is whoever runs `ms` has.
+    fn agents(&mut self, node: &Node, named: &str) -> BTreeMap<String, PathBuf> {
+        let mut agents = BTreeMap::new();
+        for (name, value) in self.pairs(node, named) {
+            let own = || self.origins.of(node.at).env.get("SSH_AUTH_SOCK").cloned();
+            match value.clone().filter(|value| !value.is_empty()).or_else(own) {
+                Some(path) => {
+                    agents.insert(name, self.origins.path(&path, node.at));
+                }
+                None => self.report.warn(
+                    "ssh-agent",
+                    node.at,
+                    format!("{named} has `{name}`, and no agent for keys runs"),
+                    "SSH_AUTH_SOCK is not set",
+                    "start `ssh-agent`, or name its socket: `default=/path`",
+                ),
+            }
+        }
+        agents
     }
 
     fn context(&mut self, node: &Node, named: &str) -> Option<PathBuf> {

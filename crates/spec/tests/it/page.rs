@@ -14,7 +14,6 @@ fn word(treatment: Word) -> &'static str {
         Word::Supported => "yes",
         Word::Partly => "partly",
         Word::NotYet => "not yet: a warning",
-        Word::RefusedYet => "not yet: an error",
         Word::Refused => "no: an error",
         Word::NoEffect => "no effect: a warning",
     }
