@@ -5,17 +5,11 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base::metrics::Registry;
-use base::{InstanceId, ServiceName, SystemClock};
-use edge::{
-    Balance, Edge, EdgeConfig, Endpoint, EndpointAddress, EndpointState, Listener, Protocol,
-    RouteTable, Upstream,
-};
+mod one;
 
 struct Counting;
 
@@ -53,9 +47,7 @@ fn exactly(stream: &mut TcpStream, len: usize) -> bool {
 
 #[test]
 fn a_warm_connection_allocates_nothing_per_request() {
-    let pid = std::process::id().to_be_bytes();
-    let ip = |last| IpAddr::from(Ipv4Addr::new(127, 192 | pid[1] & 0x3f, pid[2], pid[3] ^ last));
-    let backend = TcpListener::bind((ip(0), 8000)).unwrap();
+    let backend = TcpListener::bind((one::ip(0), 8000)).unwrap();
     let upstream = backend.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = backend.accept().unwrap();
@@ -63,42 +55,8 @@ fn a_warm_connection_allocates_nothing_per_request() {
             stream.write_all(RESPONSE).unwrap();
         }
     });
-    let addr = SocketAddr::new(ip(1), 8000);
-    let service: ServiceName = "web".parse().unwrap();
-    let endpoint = Endpoint {
-        instance: InstanceId::new(service.clone(), 1),
-        address: EndpointAddress::Fixed(upstream),
-        weight: 1,
-        state: EndpointState::Ready,
-    };
-    let upstream = Upstream {
-        balance: Balance::LeastRequests,
-        endpoints: vec![endpoint],
-        hold: Duration::ZERO,
-        datagrams_from: None,
-        unavailable_why: String::new(),
-    };
-    let listener = Listener {
-        addr,
-        service: service.clone(),
-        target_port: 0,
-        protocol: Protocol::Http,
-        published: true,
-    };
-    let table = RouteTable {
-        version: 1,
-        listeners: vec![listener],
-        services: [(service, Arc::new(upstream))].into(),
-        callers: [].into(),
-    };
-    let (_tables, following) = tokio::sync::watch::channel(Arc::new(table));
-    let config =
-        EdgeConfig { threads: 1, ..EdgeConfig::new(Arc::new(SystemClock), Registry::default()) };
-    let edge = Edge::start(config, following).unwrap();
-    let mut status = edge.status();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(status.wait_for(|status| status.version == 1)).unwrap();
-    let mut client = TcpStream::connect((addr.ip(), addr.port())).unwrap();
+    let edge = one::edge(upstream, 1);
+    let mut client = TcpStream::connect(edge.addr).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut ask = |count: u32| {
         for _ in 0..count {
@@ -112,4 +70,5 @@ fn a_warm_connection_allocates_nothing_per_request() {
     let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
     // Nothing per request; the runtime may grow a queue of its own once or twice.
     assert!(made < 20, "{made} allocations for 5000 requests");
+    assert_eq!(edge.edge.connections(), 1);
 }

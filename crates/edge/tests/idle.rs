@@ -4,16 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use base::metrics::Registry;
-use base::{InstanceId, ServiceName, SystemClock};
-use edge::{
-    Balance, Edge, EdgeConfig, Endpoint, EndpointAddress, EndpointState, Listener, Protocol,
-    RouteTable, Upstream,
-};
+mod one;
 
 const CONNECTIONS: usize = 10_000;
 /// What each may cost here beside the kernel's part: 2 KiB, and the client's place in a vector.
@@ -70,46 +64,11 @@ fn ten_thousand_silent_clients_cost_little_and_hinder_nobody() {
     assert!(connections > 200, "too few descriptors to show anything: {allowed}");
     let half_heads = HALF_HEADS.min(connections / 10);
 
-    let pid = std::process::id().to_be_bytes();
-    let ip = |last| IpAddr::from(Ipv4Addr::new(127, 192 | pid[1] & 0x3f, pid[2], pid[3] ^ last));
-    let backend = TcpListener::bind((ip(2), 8000)).unwrap();
+    let backend = TcpListener::bind((one::ip(0), 8000)).unwrap();
     let upstream = backend.local_addr().unwrap();
     std::thread::spawn(move || instance(&backend));
-    let addr = SocketAddr::new(ip(3), 8000);
-    let service: ServiceName = "web".parse().unwrap();
-    let endpoint = Endpoint {
-        instance: InstanceId::new(service.clone(), 1),
-        address: EndpointAddress::Fixed(upstream),
-        weight: 1,
-        state: EndpointState::Ready,
-    };
-    let upstream = Upstream {
-        balance: Balance::LeastRequests,
-        endpoints: vec![endpoint],
-        hold: Duration::from_secs(30),
-        datagrams_from: None,
-        unavailable_why: String::new(),
-    };
-    let listener = Listener {
-        addr,
-        service: service.clone(),
-        target_port: 0,
-        protocol: Protocol::Http,
-        published: true,
-    };
-    let table = RouteTable {
-        version: 1,
-        listeners: vec![listener],
-        services: [(service, Arc::new(upstream))].into(),
-        callers: [].into(),
-    };
-    let (_tables, following) = tokio::sync::watch::channel(Arc::new(table));
-    let config =
-        EdgeConfig { threads: 2, ..EdgeConfig::new(Arc::new(SystemClock), Registry::default()) };
-    let edge = Edge::start(config, following).unwrap();
-    let mut status = edge.status();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(status.wait_for(|status| status.version == 1)).unwrap();
+    let one::One { edge, addr, .. } = &one::edge(upstream, 2);
+    let addr = *addr;
     let wait_open = |count: usize| {
         while edge.connections() != count {
             std::thread::sleep(Duration::from_millis(5));

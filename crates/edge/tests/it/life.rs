@@ -217,22 +217,44 @@ fn a_client_that_hangs_up_ends_what_was_asked_for_it() {
     }
 }
 
+/// Two others say no more and hang up one after the other, which the edge finds only by asking
+/// after all who said no more.
+fn clients_are_asked_after_twice(rig: &Rig) {
+    for gone in 1..=2 {
+        let before = rig.edge.as_ref().unwrap().inflight(&instance(1));
+        let mut other = rig.client();
+        other.send(get("/gone"));
+        other.end();
+        while rig.edge.as_ref().unwrap().inflight(&instance(1)) == before {
+            std::thread::yield_now();
+        }
+        drop(other);
+        rig.wait_count("ms_edge_requests_total", &[("code_class", "4xx")], gone);
+    }
+}
+
 #[test]
 fn a_client_that_says_no_more_gets_its_whole_answer() {
     let long = "x".repeat(2 << 20);
     let answer = ok(&long);
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
+    let held = std::sync::Mutex::new(held);
     let backend = Backend::raw(move |mut instance, _| {
-        instance.message(false).unwrap();
-        // Longer than it takes to ask after the client twice.
-        std::thread::sleep(Duration::from_millis(600));
+        if instance.message(false).unwrap().starts_with("GET /gone ") {
+            assert_eq!(instance.rest(), "");
+            return;
+        }
+        held.lock().unwrap().recv().unwrap();
         instance.send(&answer);
     });
     for protocol in [Protocol::Http, Protocol::Detect] {
-        let options = Options { protocol, ..Options::default() };
+        let options = Options { protocol, threads: 1, ..Options::default() };
         let rig = Rig::with(options, vec![ready(1, backend.addr)]);
         let mut client = rig.client();
         client.send(get("/"));
         client.end();
+        clients_are_asked_after_twice(&rig);
+        release.send(()).unwrap();
         assert!(body(&client.response("GET")) == long);
         assert!(client.is_over());
         rig.wait_count("ms_edge_requests_total", &[("code_class", "2xx")], 1);
@@ -259,17 +281,24 @@ fn a_client_that_says_no_more_keeps_its_place_in_the_queue_until_it_is_gone() {
 fn a_client_that_says_no_more_and_then_hangs_up_is_not_waited_for() {
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let backend = Backend::raw(move |mut instance, _| {
-        instance.message(false).unwrap();
-        tell.send("asked").unwrap();
+        let gone = instance.message(false).unwrap().starts_with("GET /gone ");
+        let tell = |what| {
+            if !gone {
+                tell.send(what).unwrap()
+            }
+        };
+        tell("asked");
         assert_eq!(instance.rest(), "");
-        tell.send("let go").unwrap();
+        tell("let go");
     });
-    let rig = Rig::new(vec![ready(1, backend.addr)]);
+    let options = Options { threads: 1, ..Options::default() };
+    let rig = Rig::with(options, vec![ready(1, backend.addr)]);
     let mut client = rig.client();
     client.send(get("/"));
     client.end();
     assert_eq!(told.recv(), Ok("asked"));
-    assert!(told.recv_timeout(Duration::from_millis(600)).is_err(), "the client is still there");
+    clients_are_asked_after_twice(&rig);
+    assert!(told.try_recv().is_err(), "the client is still there");
     drop(client);
     assert_eq!(told.recv(), Ok("let go"));
 }
