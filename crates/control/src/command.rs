@@ -342,6 +342,15 @@ fn revive(work: &mut Work, name: &ServiceName, completed_too: bool) {
         .filter(|r| r.phase == Phase::Failed || (completed_too && r.phase == Phase::Stopped))
         .map(|r| r.id.clone())
         .collect();
+    // Whoever asks has put something right, and does not wait out what it had come to before.
+    let backing_off = work.state.instances_of(name).filter(|r| r.backoff_until.is_some());
+    let backing_off: Vec<_> = backing_off.map(|r| r.id.clone()).collect();
+    for id in backing_off {
+        work.instance(&id, |r| {
+            r.backoff_until = None;
+            (r.restarts, r.counted, r.failures, r.failed_rollout) = (0, 0, 0, false);
+        });
+    }
     if !ended.is_empty() && !work.state.instances_of(name).any(|r| r.phase.is_live()) {
         work.service(name, |s| s.gated = true);
     }

@@ -20,9 +20,9 @@ use crate::journal::Journal;
 use crate::keys;
 use crate::place::Node;
 use crate::record::EventRecord;
-use crate::state::State;
+use crate::state::{State, difference};
 use crate::step;
-use crate::store::{Committed, Store, StoreError, Txn};
+use crate::store::{Committed, Op, Store, StoreError, Txn};
 
 /// What went wrong with an event. The state is as before.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,8 @@ struct Inner {
     revision: u64,
     /// Revision of our mark at [`keys::OWNER`]; when it moves, somebody else has taken over.
     owner: u64,
+    /// A commit failed: nobody knows whether the store has it.
+    doubtful: bool,
 }
 
 impl Control {
@@ -105,13 +107,13 @@ impl Control {
         journal.forget_all_but(|name| state.services.contains_key(name));
         let mut txn = Txn::new().put(keys::OWNER, clock.now().0.to_string());
         txn = txn.put(keys::BOOT, boot);
-        for action in crate::state::difference(&stored, &state) {
+        for action in difference(&stored, &state) {
             txn.ops.extend(keys::op(app_name(&state), &action)?);
         }
         let Committed::Done { revision } = store.commit(&txn)? else {
             return Err(ControlError::Fenced);
         };
-        let inner = Inner { store, journal, revision, owner: revision };
+        let inner = Inner { store, journal, revision, owner: revision, doubtful: false };
         Ok(Control {
             clock,
             inner: Mutex::new(inner),
@@ -144,8 +146,14 @@ impl Control {
         let mut txn = Txn::new().expect(keys::OWNER, inner.owner);
         let mut handled = Handled::default();
         let mut events = Vec::new();
+        if inner.doubtful {
+            txn.ops = mend(inner.store.as_ref(), &state, &next)?;
+        }
         for action in actions {
-            txn.ops.extend(keys::op(app, &action)?);
+            // What mends the records is all of their difference.
+            if !inner.doubtful {
+                txn.ops.extend(keys::op(app, &action)?);
+            }
             match action {
                 Action::Put(record) => handled.changed.extend(service_of(&record)),
                 Action::Delete(_) => {}
@@ -160,9 +168,13 @@ impl Control {
         handled.changed.sort();
         handled.changed.dedup();
         inner.journal.add(events.clone(), now.steady);
-        let must_write = !txn.ops.is_empty() || inner.journal.is_due(now.steady);
-        if must_write {
-            let written = inner.journal.flush_ops().and_then(|ops| {
+        let waits = !txn.ops.is_empty() || inner.journal.is_due(now.steady);
+        if waits || inner.doubtful {
+            let ops = match inner.doubtful {
+                true => inner.journal.mend_ops(),
+                false => inner.journal.flush_ops(),
+            };
+            let written = ops.and_then(|ops| {
                 txn.ops.extend(ops);
                 inner.store.commit(&txn)
             });
@@ -174,11 +186,13 @@ impl Control {
                 }
                 Err(error) => {
                     inner.journal.take_back(&events);
+                    inner.doubtful = true;
                     return Err(error.into());
                 }
             }
             inner.journal.flushed();
         }
+        inner.doubtful = false;
         inner.journal.remember(&events);
         if next.services.len() != state.services.len() {
             inner.journal.forget_all_but(|name| next.services.contains_key(name));
@@ -200,7 +214,9 @@ impl Control {
             return Ok(());
         }
         let txn = Txn { ops, ..Txn::new().expect(keys::OWNER, inner.owner) };
-        match inner.store.commit(&txn)? {
+        let committed = inner.store.commit(&txn);
+        // The same events go into the same entry once more.
+        match committed.inspect_err(|_| inner.doubtful = true)? {
             Committed::Done { revision } => inner.revision = revision,
             Committed::Conflict { .. } => return Err(ControlError::Fenced),
         }
@@ -237,6 +253,16 @@ impl Control {
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
+}
+
+/// The operations that make the records those of `next`, whatever became of the commit before.
+fn mend(store: &dyn Store, state: &State, next: &State) -> Result<Vec<Op>, StoreError> {
+    let empty = State::new(state.pool, state.seed);
+    let stored = keys::load(&store.range("/")?.entries, empty)?;
+    let app = [next, &stored, state].map(app_name).into_iter().find(|name| !name.is_empty());
+    let app = app.unwrap_or_default();
+    let actions = difference(&stored, next);
+    actions.iter().filter_map(|action| keys::op(app, action).transpose()).collect()
 }
 
 fn app_name(state: &State) -> &str {

@@ -9,10 +9,16 @@
 //!
 //! One engine has the file open at a time; redb holds a lock on it that the kernel lets go with
 //! the process.
+//!
+//! A disk that fails once (because it is full) must not end the store: redb refuses everything
+//! after that, so the file is closed and opened again by whoever asks next. Whether a commit that
+//! failed is in the file is known only then: [`crate::Control`] compares. What the file has of the
+//! disk it keeps, so that its records can be written when others have filled the disk.
 
 pub(crate) mod codec;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +29,7 @@ use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
     TableDefinition,
 };
+use rustix::fs::{FallocateFlags, fallocate};
 use tokio::sync::watch;
 
 use crate::store::{Change, Committed, Entry, LeaseId, Listing, Op, Store, StoreError, Txn, Watch};
@@ -45,7 +52,10 @@ pub struct Embedded {
 
 struct Inner {
     path: PathBuf,
-    database: Database,
+    /// `None` after it failed, until it is opened again.
+    database: Mutex<Option<Arc<Database>>>,
+    /// The file itself, and how much of it is sure to have its place on the disk, in bytes.
+    reserved: Mutex<(File, u64)>,
     clock: Arc<dyn Clock>,
     /// Lease → when it ends by the steady clock, and its time to live.
     leases: Mutex<BTreeMap<LeaseId, (Duration, Duration)>>,
@@ -60,29 +70,17 @@ impl Embedded {
     /// version wrote it, [`StoreError::Damaged`] when it holds other bytes than were written,
     /// [`StoreError::Disk`] when it cannot be read or written.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, StoreError> {
-        let opened = catch_unwind(|| {
-            let mut database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
-            // Reads everything and compares checksums: redb panics on a page that makes no sense.
-            // What it can mend it does, by going back to the commit before.
-            database.check_integrity()?;
-            Ok(database)
-        });
-        let damaged = |cause| StoreError::Damaged { path: path.to_owned(), cause };
-        let opened = opened.map_err(|_| damaged("redb cannot make sense of it".to_owned()))?;
-        let database = opened.map_err(|error| match error {
-            DatabaseError::Storage(StorageError::Corrupted(cause)) => damaged(cause),
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
-            DatabaseError::UpgradeRequired(found) => StoreError::Format {
-                path: path.to_owned(),
-                found: u64::from(found),
-                wanted: FORMAT,
-            },
-            other => StoreError::Disk { path: path.to_owned(), cause: other.to_string() },
-        })?;
+        let database = open(path)?;
+        let disk = |e: std::io::Error| disk(path, e);
+        let file = File::options().write(true).open(path).map_err(disk)?;
         let (revision, _) = watch::channel(0);
         let leases = Mutex::default();
-        let inner = Inner { path: path.to_owned(), database, clock, leases, revision };
+        let database = Mutex::new(Some(Arc::new(database)));
+        let reserved = Mutex::new((file, 0));
+        let path = path.to_owned();
+        let inner = Inner { path, database, reserved, clock, leases, revision };
         inner.prepare()?;
+        inner.reserve();
         Ok(Embedded { inner: Arc::new(inner) })
     }
 
@@ -90,6 +88,31 @@ impl Embedded {
     pub fn revision(&self) -> u64 {
         *self.inner.revision.borrow()
     }
+}
+
+/// Opens the file, made when it is new, and mends what a crash left.
+fn open(path: &Path) -> Result<Database, StoreError> {
+    let opened = catch_unwind(|| {
+        let mut database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+        // Reads everything and compares checksums: redb panics on a page that makes no sense.
+        // What it can mend it does, by going back to the commit before.
+        database.check_integrity()?;
+        Ok(database)
+    });
+    let damaged = |cause| StoreError::Damaged { path: path.to_owned(), cause };
+    let opened = opened.map_err(|_| damaged("redb cannot make sense of it".to_owned()))?;
+    opened.map_err(|error| match error {
+        DatabaseError::Storage(StorageError::Corrupted(cause)) => damaged(cause),
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
+        DatabaseError::UpgradeRequired(found) => {
+            StoreError::Format { path: path.to_owned(), found: u64::from(found), wanted: FORMAT }
+        }
+        other => disk(path, other),
+    })
+}
+
+fn disk(path: &Path, cause: impl std::fmt::Display) -> StoreError {
+    StoreError::Disk { path: path.to_owned(), cause: cause.to_string() }
 }
 
 /// What a transaction in progress has of the counters.
@@ -101,12 +124,58 @@ struct Counters {
 
 impl Inner {
     fn disk(&self, cause: impl std::fmt::Display) -> StoreError {
-        StoreError::Disk { path: self.path.clone(), cause: cause.to_string() }
+        disk(&self.path, cause)
+    }
+
+    /// The open file; opens it again if it failed before.
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*database {
+            return Ok(open.clone());
+        }
+        let opened = open(&self.path).map_err(|error| match error {
+            StoreError::InUse { .. } => self.disk("it is being closed after a failure"),
+            other => other,
+        });
+        let opened = Arc::new(opened?);
+        {
+            let transaction = opened.begin_read().map_err(|e| self.disk(e))?;
+            let meta = transaction.open_table(META).map_err(|e| self.disk(e))?;
+            self.revision.send_replace(self.counters(&meta)?.revision);
+        }
+        *database = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Does something with the open file, which is closed if that fails.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let database = self.database()?;
+        let done = work(&database);
+        if matches!(done, Err(StoreError::Disk { .. })) {
+            *self.database.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        done
+    }
+
+    /// Takes the place on the disk that the file has in its length only: redb makes a file longer
+    /// before it writes there. Where the file system cannot, the file does without.
+    fn reserve(&self) {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, known) = &mut *reserved;
+        let Ok(length) = file.metadata().map(|stat| stat.len()) else { return };
+        if length != *known {
+            let _or_not = fallocate(&*file, FallocateFlags::KEEP_SIZE, 0, length);
+            *known = length;
+        }
     }
 
     /// Makes the tables of a new file, and takes up the leases of an old one.
     fn prepare(&self) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write().map_err(|e| self.disk(e))?;
+        let database = self.database()?;
+        let transaction = database.begin_write().map_err(|e| self.disk(e))?;
         {
             let mut meta = transaction.open_table(META).map_err(|e| self.disk(e))?;
             let found = meta.get("format").map_err(|e| self.disk(e))?.map(|v| v.value());
@@ -160,7 +229,11 @@ impl Inner {
     }
 
     fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
-        let transaction = self.database.begin_read().map_err(|e| self.disk(e))?;
+        self.with(|database| self.list_in(database, prefix))
+    }
+
+    fn list_in(&self, database: &Database, prefix: &str) -> Result<Listing, StoreError> {
+        let transaction = database.begin_read().map_err(|e| self.disk(e))?;
         let meta = transaction.open_table(META).map_err(|e| self.disk(e))?;
         let revision = meta.get("revision").map_err(|e| self.disk(e))?.map_or(0, |v| v.value());
         let table = transaction.open_table(ENTRIES).map_err(|e| self.disk(e))?;
@@ -181,7 +254,18 @@ impl Inner {
         txn: &Txn,
         lease: Option<(LeaseId, Option<Duration>)>,
     ) -> Result<Committed, StoreError> {
-        let transaction = self.database.begin_write().map_err(|e| self.disk(e))?;
+        let committed = self.with(|database| self.write_in(database, txn, lease))?;
+        self.reserve();
+        Ok(committed)
+    }
+
+    fn write_in(
+        &self,
+        database: &Database,
+        txn: &Txn,
+        lease: Option<(LeaseId, Option<Duration>)>,
+    ) -> Result<Committed, StoreError> {
+        let transaction = database.begin_write().map_err(|e| self.disk(e))?;
         let changes;
         let counters;
         {
@@ -320,9 +404,11 @@ impl Store for Embedded {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         let inner = &self.inner;
         inner.expire()?;
-        let transaction = inner.database.begin_read().map_err(|e| inner.disk(e))?;
-        let table = transaction.open_table(ENTRIES).map_err(|e| inner.disk(e))?;
-        inner.find(&table, key)
+        inner.with(|database| {
+            let transaction = database.begin_read().map_err(|e| inner.disk(e))?;
+            let table = transaction.open_table(ENTRIES).map_err(|e| inner.disk(e))?;
+            inner.find(&table, key)
+        })
     }
 
     fn range(&self, prefix: &str) -> Result<Listing, StoreError> {
@@ -357,14 +443,14 @@ impl Store for Embedded {
     fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         let inner = &self.inner;
         inner.expire()?;
-        let id = {
-            let transaction = inner.database.begin_read().map_err(|e| inner.disk(e))?;
+        let last = inner.with(|database| {
+            let transaction = database.begin_read().map_err(|e| inner.disk(e))?;
             let meta = transaction.open_table(META).map_err(|e| inner.disk(e))?;
-            let last = meta.get("lease").map_err(|e| inner.disk(e))?.map_or(0, |v| v.value());
-            // Two grants at once may read the same number: the map below has seen both.
-            let held = inner.leases().keys().next_back().map_or(0, |lease| lease.0);
-            LeaseId(last.max(held) + 1)
-        };
+            Ok(meta.get("lease").map_err(|e| inner.disk(e))?.map_or(0, |v| v.value()))
+        });
+        // Two grants at once may read the same number: the map below has seen both.
+        let held = inner.leases().keys().next_back().map_or(0, |lease| lease.0);
+        let id = LeaseId(last?.max(held) + 1);
         let end = inner.clock.monotonic() + ttl;
         inner.leases().insert(id, (end, ttl));
         inner.write(&Txn::new(), Some((id, Some(ttl))))?;
@@ -401,8 +487,13 @@ const POLL_ROWS_MAX: usize = 100;
 
 impl Position {
     fn rows(&mut self, max: usize) -> Result<Vec<Change>, StoreError> {
+        let inner = self.inner.clone();
+        inner.with(|database| self.rows_in(database, max))
+    }
+
+    fn rows_in(&mut self, database: &Database, max: usize) -> Result<Vec<Change>, StoreError> {
         let inner = &self.inner;
-        let transaction = inner.database.begin_read().map_err(|e| inner.disk(e))?;
+        let transaction = database.begin_read().map_err(|e| inner.disk(e))?;
         let meta = transaction.open_table(META).map_err(|e| inner.disk(e))?;
         let count = inner.counters(&meta)?;
         if self.next <= count.compacted {

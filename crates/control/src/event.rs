@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use base::{InstanceId, ServiceName, UnixNanos};
 
-use crate::record::Exit;
+use crate::record::{Exit, Level};
 
 /// Something to react to.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,19 @@ pub enum Event {
     Observed(Observation),
     /// Time has passed; see `Action::WakeAt`.
     Tick,
+    /// Something that decides nothing and is to be told.
+    Noted(Note),
+}
+
+/// Something about the engine as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// How bad it is.
+    pub level: Level,
+    /// Stable short name, such as `disk-full`.
+    pub kind: String,
+    /// A sentence.
+    pub message: String,
 }
 
 /// What a person asks for.

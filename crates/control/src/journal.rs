@@ -123,6 +123,14 @@ impl Journal {
         Ok(ops)
     }
 
+    /// The same after a commit that failed and may be in the store: what it wrote is written over, or
+    /// deleted when its events did not happen.
+    pub(crate) fn mend_ops(&self) -> Result<Vec<Op>, StoreError> {
+        let ops = self.flush_ops()?;
+        let phantom = || vec![Op::Delete { key: key(self.last_seq + 1) }];
+        Ok(if ops.is_empty() { phantom() } else { ops })
+    }
+
     /// What `flush_ops` said is in the store now.
     pub(crate) fn flushed(&mut self) {
         let over: Vec<_> = self.over().collect();

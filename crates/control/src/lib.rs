@@ -45,7 +45,7 @@ pub use action::{Action, Endpoint, Record, RecordKey, RoutePlan, ServiceRoute};
 pub use command::{REPLICAS_MAX, check};
 pub use driver::{Control, ControlError, Handled};
 pub use embedded::Embedded;
-pub use event::{Command, EdgeReport, Event, Observation, Reported, ReportedState};
+pub use event::{Command, EdgeReport, Event, Note, Observation, Reported, ReportedState};
 pub use place::Node;
 pub use record::{
     AppRecord, EventRecord, Exit, InstanceRecord, Intent, Level, Phase, Release, ReleaseState,

@@ -228,6 +228,9 @@ pub struct Exit {
     /// It was running once and is not there any more; nobody saw how it ended.
     #[serde(default)]
     pub lost: bool,
+    /// Programs that it left running, which ended with it.
+    #[serde(default)]
+    pub left: Vec<String>,
     /// Its last lines of output.
     #[serde(default)]
     pub last_lines: Vec<String>,

@@ -27,6 +27,9 @@ pub fn advance(state: &State, event: &Event, now: Now) -> (State, Vec<Action>) {
         Event::Command(command) => command::carry_out(&mut work, command),
         Event::Observed(observation) => observe::take_in(&mut work, observation),
         Event::Tick => {}
+        Event::Noted(note) => {
+            work.event(note.level, &note.kind, None, None, note.message.clone());
+        }
     }
     // Before the first observation nobody knows what runs: plan nothing, touch nothing.
     if work.state.observed.is_some() {

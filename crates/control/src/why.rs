@@ -23,9 +23,19 @@ pub(crate) fn ended(exit: &Exit) -> String {
     let limit = if exit.out_of_memory { " at its memory limit" } else { "" };
     match (exit.signal, exit.code) {
         (Some(signal), _) => format!("was killed by {}{limit}", signal_name(signal)),
-        (None, Some(code)) => format!("exited with code {code}{limit}"),
+        (None, Some(code)) => format!("exited with code {code}{limit}{}", left(&exit.left)),
         (None, None) => format!("ended{limit}"),
     }
+}
+
+/// Of a program that goes into the background, as daemons do when nobody tells them not to.
+fn left(programs: &[String]) -> String {
+    if programs.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = programs.iter().map(|name| format!("`{name}`")).collect();
+    let names = names.join(", ");
+    format!(" and left {names} running, which ended with it: let it run in the foreground")
 }
 
 /// The last lines of output below a sentence; nothing when there are none.
@@ -79,6 +89,12 @@ mod tests {
     fn says_how_it_ended() {
         let exit =
             |code, signal, out_of_memory| Exit { code, signal, out_of_memory, ..Exit::default() };
+        let daemon = Exit { left: vec!["nginx".into()], ..exit(Some(0), None, false) };
+        assert_eq!(
+            ended(&daemon),
+            "exited with code 0 and left `nginx` running, which ended with it: let it run in the \
+             foreground"
+        );
         for (exit, text) in [
             (exit(Some(1), None, false), "exited with code 1"),
             (exit(None, Some(9), true), "was killed by SIGKILL at its memory limit"),

@@ -7,6 +7,8 @@ mod conformance;
 #[cfg(test)]
 mod durable;
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod places;

@@ -275,6 +275,7 @@ impl Simulation {
                 format!("{at} seen v{} {:?}", seen.edge.applied_version, of.collect::<Vec<_>>())
             }
             Event::Tick => format!("{at} tick"),
+            Event::Noted(note) => format!("{at} {}", note.message),
         };
         self.trace.push(line);
     }
