@@ -32,6 +32,9 @@ use crate::wire::{EXEC_OUTPUT_BYTES_MAX, ExecOutput, RunRecord};
 /// How many events may wait to be received; past it, reporting waits.
 const EVENTS_MAX: usize = 1024;
 
+/// What the files of an instance take about, in bytes.
+const ROOM_BYTES: usize = 128 << 10;
+
 /// How long a measurement of usage is good for.
 const USAGE_AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -156,6 +159,8 @@ impl Agent {
         let name =
             format!("mainspring-{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]);
         let trash = Arc::new(Trash::new(&state));
+        // On a full disk every way to isolate would seem to be refused.
+        has_room(&state).map_err(state_error(&state))?;
         let (mut cgroups, no_cgroups) = Cgroups::open(&name);
         let trial = cgroups.make_trial();
         let isolation::Found { mode, own_files, no_directory, mut missing } =
@@ -231,6 +236,9 @@ impl Agent {
             let shim = run.shim_pid;
             if instance.attach(run, true) {
                 setting.cgroups.adopt(&instance.id().to_string(), shim);
+            } else {
+                // Said from the first look on: whoever took it for running would be wrong.
+                instance.ended_before(&self.shared);
             }
             self.all().insert(instance.id().clone(), instance.clone());
             self.spawn_live(instance);
@@ -474,6 +482,14 @@ impl Starter {
             }
         }
     }
+}
+
+/// Whether there is room for the files of an instance.
+fn has_room(state: &Path) -> io::Result<()> {
+    let path = state.join("room");
+    let written = fs::write(&path, [1; ROOM_BYTES]);
+    let _nobody_minds = fs::remove_file(&path);
+    written
 }
 
 /// Whether BPF can give instances addresses, tried on a directory of its own.

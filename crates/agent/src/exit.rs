@@ -21,6 +21,10 @@ pub struct Exit {
     pub out_of_memory: bool,
     /// Its last lines of output, both streams, oldest first; 20 at most.
     pub last_lines: Vec<String>,
+    /// Programs that it left running when it ended by itself with code 0, by name, a few at most:
+    /// those of one that goes into the background. They ended with it.
+    #[serde(default)]
+    pub left: Vec<String>,
     /// When it ended.
     pub at: UnixNanos,
     /// How long it ran.

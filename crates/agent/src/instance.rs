@@ -132,6 +132,13 @@ impl Instance {
 
     /// Waits for the end, watching health meanwhile, and reports both.
     pub(crate) async fn live(&self, shared: &Shared) {
+        let known = match &self.state().phase {
+            Phase::Exited(exit) => Some(exit.clone()),
+            _ => None,
+        };
+        if let Some(exit) = known {
+            return self.report(shared, What::Exited(exit)).await;
+        }
         let pidfd = self.state().pidfd.clone();
         if let Some(pidfd) = pidfd {
             tokio::select! {
@@ -140,6 +147,23 @@ impl Instance {
             }
         }
         self.finish(shared).await;
+    }
+
+    /// It ended while no engine looked. What may be left of it is killed, so that another of its
+    /// name can be started.
+    pub(crate) fn ended_before(&self, shared: &Shared) {
+        let name = self.spec.id.to_string();
+        if shared.setting.cgroups.kill(&name) {
+            for _ in 0..REMOVAL_TRIES {
+                if shared.setting.cgroups.remove(&name) {
+                    break;
+                }
+                std::thread::sleep(REMOVAL_PAUSE);
+            }
+        }
+        let exit = self.read_exit(shared);
+        self.state().phase = Phase::Exited(exit);
+        self.ended.send_replace(true);
     }
 
     async fn finish(&self, shared: &Shared) {
@@ -169,6 +193,7 @@ impl Instance {
                 code: None,
                 signal: None,
                 out_of_memory: false,
+                left: Vec::new(),
                 last_lines: crate::exit::last_lines(&shared.setting.logs(self.id())),
                 at: now,
                 ran_for: now.since(began),

@@ -29,6 +29,7 @@ mod hosts;
 mod instance;
 mod isolation;
 mod kept;
+mod left;
 mod listen;
 mod procfs;
 mod rights;
@@ -48,6 +49,7 @@ pub use event::{InstanceEvent, InstanceStatus, Phase, Usage, What};
 pub use exit::Exit;
 pub use isolation::{Addressing, Isolation, Mode};
 pub use kept::kept;
+pub use left::{Left, left};
 pub use listen::Ports;
 pub use shim::LogLimits;
 pub use spec::{

@@ -117,6 +117,7 @@ impl Agent {
         let recorded = fs::read(folder.join("exit.json"));
         let recorded = recorded.ok().and_then(|text| serde_json::from_slice(&text).ok());
         let exit = recorded.unwrap_or_else(|| Exit {
+            left: Vec::new(),
             code: None,
             signal: None,
             out_of_memory: false,

@@ -56,8 +56,8 @@ impl Trash {
     /// Takes a file or folder out of sight, to be deleted; it need not exist.
     pub(crate) fn take(&self, path: &Path) -> io::Result<()> {
         let taken = match self.rename_away(CWD, path) {
-            // Mounted, or on another file system.
-            Err(Errno::BUSY | Errno::XDEV) => {
+            // Mounted, or on another file system; or no room for its new name, which it makes.
+            Err(Errno::BUSY | Errno::XDEV | Errno::NOSPC | Errno::DQUOT) => {
                 let mut in_place = self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
                 in_place.push(path.to_owned());
                 Ok(())

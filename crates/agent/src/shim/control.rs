@@ -193,6 +193,11 @@ impl Connection {
         self.exec.is_some() || self.attached.is_some()
     }
 
+    /// The process of the caller's command.
+    pub(super) fn runs_now(&self) -> Option<i32> {
+        self.attached.or_else(|| Some(self.exec.as_ref()?.running.pid))
+    }
+
     /// Whether this process is the caller's command.
     pub(super) fn runs(&self, pid: i32) -> bool {
         self.attached == Some(pid) || self.exec.as_ref().is_some_and(|e| e.running.pid == pid)

@@ -20,6 +20,9 @@ use crate::wire::{Birth, Failure, Reply, Request, ShimSpec, Step};
 /// holds.
 const DRAIN_BYTES_MAX: usize = 2 << 20;
 
+/// How many programs that were left running are named.
+const LEFT_MAX: usize = 3;
+
 /// Sets up, starts the program, and stays until it ends.
 pub(super) fn main(spec: ShimSpec, handles: Handles, birth: &OwnedFd, midwife: OwnedFd) -> ! {
     let mut warnings = Vec::new();
@@ -53,10 +56,13 @@ pub(super) fn main(spec: ShimSpec, handles: Handles, birth: &OwnedFd, midwife: O
         connections: Vec::new(),
         kept: handles.kept,
         kill_at: None,
+        told_to_stop: false,
         clock,
         begun: clock.monotonic(),
     };
     let end = init.stay();
+    let went_away = end.code == Some(0) && !init.told_to_stop;
+    let left = if went_away { init.others() } else { Vec::new() };
     end_others(mode);
     for stream in 0..2 {
         init.pump(stream, DRAIN_BYTES_MAX);
@@ -67,6 +73,7 @@ pub(super) fn main(spec: ShimSpec, handles: Handles, birth: &OwnedFd, midwife: O
         code: end.code,
         signal: end.signal,
         out_of_memory,
+        left,
         last_lines: init.log.last_lines(),
         at: clock.now(),
         ran_for: clock.monotonic().saturating_sub(init.begun),
@@ -122,6 +129,7 @@ struct Init {
     kept: Vec<OwnedFd>,
     /// When the grace period of a stop is over.
     kill_at: Option<Duration>,
+    told_to_stop: bool,
     clock: SystemClock,
     begun: Duration,
 }
@@ -233,6 +241,29 @@ impl Init {
         end
     }
 
+    /// The names of programs that run beside this process and are nobody's command, a few at most.
+    fn others(&self) -> Vec<String> {
+        let all = crate::procfs::all();
+        let own = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+        let mut others = match self.mode {
+            Mode::Full | Mode::User => all.keys().copied().collect(),
+            Mode::None => crate::procfs::tree(&all, own),
+        };
+        for command in self.connections.iter().filter_map(Connection::runs_now) {
+            for pid in crate::procfs::tree(&all, command.cast_unsigned()) {
+                others.remove(&pid);
+            }
+        }
+        let lives = |pid: &&u32| **pid != own && all.get(pid).is_some_and(|s| s.state != b'Z');
+        let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+        let names = others.iter().filter(lives).filter_map(name);
+        let mut names: Vec<_> = names.map(|name| name.trim_end().to_owned()).collect();
+        names.sort();
+        names.dedup();
+        names.truncate(LEFT_MAX);
+        names
+    }
+
     /// Reads what is there, `most` bytes at most; false when the stream is over.
     fn pump(&mut self, stream: usize, most: usize) -> bool {
         let mut buffer = [0u8; 32 << 10];
@@ -275,6 +306,7 @@ impl Init {
                 let at = self.clock.monotonic().saturating_add(grace);
                 // A second stop may shorten the grace, never lengthen it.
                 self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+                self.told_to_stop = true;
                 sys::kill(self.program, signal);
                 connection.reply(&Reply::Done);
             }

@@ -125,11 +125,18 @@ fn orphans_are_reaped(mode: Mode) {
     });
 }
 
+/// Ends once what it leaves is what it shall be.
+const AWAY: &str =
+    "setsid sleep 1000 & while [ \"$(cat /proc/$!/comm)\" != sleep ]; do :; done; exit 0";
+
 fn a_pipe_held_open(mode: Mode) {
     with_house(mode, async |mut house| {
         // The daemon holds both pipes, in a session of its own, past the program's end.
         let exit = house.run(sh("a.1", "setsid sleep 1000 & echo last words; exit 9")).await;
         assert_eq!((exit.code, exit.last_lines), (Some(9), vec!["last words".to_owned()]));
+        // One that goes into the background says nothing more itself.
+        let exit = house.run(sh("a.1", AWAY)).await;
+        assert_eq!((exit.code, exit.left), (Some(0), vec!["sleep".to_owned()]));
     });
 }
 
