@@ -49,12 +49,24 @@ pub enum ClientError {
     /// The engine refused, and says why.
     #[error("{0}")]
     Refused(Problem),
-    /// The engine went away, or answered something else than its API says.
+    /// The engine went away before its answer was whole. Whether it did what it was asked for
+    /// nobody knows.
+    #[error("the engine went away before it had answered: {0}")]
+    Lost(String),
+    /// The engine answered something else than its API says.
     #[error("the engine's answer is broken: {0}")]
     Broken(String),
 }
 
 impl ClientError {
+    /// What a connection that did not carry a whole answer means.
+    fn cut(error: &hyper::Error) -> ClientError {
+        match error.is_parse() {
+            true => ClientError::broken(error),
+            false => ClientError::Lost(error.to_string()),
+        }
+    }
+
     fn broken(error: impl std::fmt::Display) -> ClientError {
         ClientError::Broken(error.to_string())
     }
@@ -179,7 +191,7 @@ impl Client {
         let socket = SocketPath::new(&self.socket).map_err(unreachable)?;
         let stream = UnixStream::connect(socket.as_path()).await.map_err(unreachable)?;
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| ClientError::cut(&e))?;
         let mut task = JoinSet::new();
         task.spawn(async move {
             // A broken connection shows as an error of the request or of its body.
@@ -199,7 +211,7 @@ impl Client {
                 .await
                 .map_err(|_| ClientError::Silent(patience))?,
         };
-        let response = answer.map_err(ClientError::broken)?;
+        let response = answer.map_err(|e| ClientError::cut(&e))?;
         if response.status().is_success() {
             return Ok((response, task));
         }
@@ -216,9 +228,10 @@ async fn collect(response: Response<Incoming>) -> Result<Bytes, ClientError> {
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
     let body = tokio::time::timeout(SEARCH_TIMEOUT, body).await;
     let body = body.map_err(|_| ClientError::Silent(SEARCH_TIMEOUT))?;
-    body.map(|body| body.to_bytes()).map_err(|error| match error.is::<LengthLimitError>() {
-        true => ClientError::broken("it is larger than 64 MiB"),
-        false => ClientError::broken(error),
+    body.map(|body| body.to_bytes()).map_err(|error| match error.downcast_ref::<hyper::Error>() {
+        _ if error.is::<LengthLimitError>() => ClientError::broken("it is larger than 64 MiB"),
+        Some(cut) => ClientError::cut(cut),
+        None => ClientError::broken(error),
     })
 }
 
@@ -302,7 +315,7 @@ impl Lines {
                 }
                 Some(Err(error)) => {
                     self.ended = true;
-                    return Some(Err(ClientError::broken(error)));
+                    return Some(Err(ClientError::cut(&error)));
                 }
             }
         }
@@ -312,6 +325,26 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An engine that dies, at each byte of its answer in turn.
+    #[tokio::test]
+    async fn an_answer_cut_anywhere_is_lost_and_not_odd() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let client = Client::new(socket);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n[1, 2, 3, 4, 5";
+        for length in 0..answer.len() {
+            let dies = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut bytes = [0; 1024];
+                let _asked = tokio::io::AsyncReadExt::read(&mut stream, &mut bytes).await.unwrap();
+                tokio::io::AsyncWriteExt::write_all(&mut stream, &answer[..length]).await.unwrap();
+            };
+            let (asked, ()) = tokio::join!(client.get::<Vec<u32>>("/api/x"), dies);
+            assert!(matches!(asked, Err(ClientError::Lost(_))), "{length}: {asked:?}");
+        }
+    }
 
     /// The clock is paused: it jumps ahead as soon as nothing else can happen.
     #[tokio::test(start_paused = true)]

@@ -213,6 +213,7 @@ fn status() -> Status {
         isolation: Isolation { mode: "full".to_owned(), missing: vec!["BPF".to_owned()] },
         started_at: UnixNanos(1),
         ending: false,
+        problems: vec![problem()],
         memory_bytes: 1,
         cpu_micros: 1,
         revision: 1,

@@ -29,6 +29,9 @@ pub struct Status {
     pub started_at: UnixNanos,
     /// Everything is being stopped, and the engine ends when that is done.
     pub ending: bool,
+    /// What keeps the engine from its work now, such as a full disk.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
     /// The engine's resident memory.
     pub memory_bytes: u64,
     /// CPU time of the engine since it started.

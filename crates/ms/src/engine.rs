@@ -19,6 +19,7 @@ mod node;
 mod pool;
 mod prepare;
 mod published;
+mod room;
 mod serve;
 mod views;
 

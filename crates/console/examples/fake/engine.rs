@@ -607,6 +607,7 @@ impl Engine for FakeEngine {
             isolation: Isolation { mode: "full".to_owned(), missing: Vec::new() },
             started_at: self.started_at,
             ending: false,
+            problems: Vec::new(),
             memory_bytes: bytes(22.4 * model::swing("engine", now.secs())),
             cpu_micros: now.since(self.started_at).as_secs() * 1_900,
             revision: *self.changes.borrow(),

@@ -77,7 +77,8 @@ function Bar() {
       <button class="icon-button" onClick=${turnTheme} aria-label=${`Theme: ${theme.value}`} title=${`Theme: ${theme.value}`}>${ICONS[theme.value]}</button>
       <button class="icon-button" onClick=${() => { layer.value = "help"; }} aria-label="Keys" title="Keys (?)">?</button>
     </div>
-    ${state === "lost" && html`<div class="banner" role="status">The engine does not answer. What you see is from before; it comes back by itself.</div>`}`;
+    ${state === "lost" && html`<div class="banner" role="status">The engine does not answer. What you see is from before; it comes back by itself.</div>`}
+    ${overview.value?.status.problems.map((problem) => html`<div class="banner" role="alert" key=${problem.code}><strong>${problem.message}</strong>. ${problem.cause}. Next: ${problem.next}</div>`)}`;
 }
 
 function Toast() {

@@ -21,6 +21,8 @@ use super::stop::{FAILED, Outcome, Stop, TIMED_OUT, USAGE};
 const LOG: &str = "engine.log";
 /// A longer log is moved aside when an engine starts.
 const LOG_BYTES_MAX: u64 = 4 << 20;
+/// With less room on its disk no engine is started, in bytes.
+const ROOM_BYTES_MIN: u64 = 1 << 20;
 /// How much of the log an error quotes.
 const TAIL_LINES: usize = 12;
 
@@ -60,11 +62,15 @@ pub(crate) async fn ensure(
     }
     // Said now and not in the engine's log.
     console(shared)?;
-    let (log, from) = open_log(state).map_err(|e| {
+    let (log, from) = open_log(state).and_then(has_room(state)).map_err(|e| {
+        let next = match e.kind() {
+            std::io::ErrorKind::StorageFull => "make room on its disk, then the same command again",
+            _ => "give a folder that you may write to with --state",
+        };
         Stop::usage(
             Problem::new("state-folder", format!("cannot use `{}`", state.display()))
                 .with_cause(e.to_string())
-                .with_next("give a folder that you may write to with --state"),
+                .with_next(next),
         )
     })?;
     let start = |scoped: bool| {
@@ -183,6 +189,17 @@ fn open_log(state: &Path) -> std::io::Result<(File, u64)> {
     let log = File::options().create(true).append(true).open(&path)?;
     let from = log.metadata()?.len();
     Ok((log, from))
+}
+
+/// Passes on what it is given, unless the disk is so full that an engine could say nothing.
+fn has_room<T>(state: &Path) -> impl FnOnce(T) -> std::io::Result<T> {
+    move |opened| {
+        let disk = rustix::fs::statvfs(state)?;
+        match disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES_MIN {
+            true => Err(rustix::io::Errno::NOSPC.into()),
+            false => Ok(opened),
+        }
+    }
 }
 
 fn spawn(state: &Path, shared: &Shared, log: File, scoped: bool) -> std::io::Result<Child> {

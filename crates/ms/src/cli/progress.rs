@@ -293,6 +293,7 @@ pub(crate) async fn conclude(
                 .with_next("ms ps   |   wait longer with --timeout"),
         );
     }
+    problems.extend(overview.status.problems.iter().cloned());
     for name in wanted.names {
         let Some(service) = overview.services.iter().find(|s| s.name.as_str() == name) else {
             continue;

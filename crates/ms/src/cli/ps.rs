@@ -38,6 +38,9 @@ const RELEASES: [Column; 6] = [
 pub(crate) async fn run(ps: &Ps, client: &Client, clock: &dyn Clock, out: &mut Out) -> Outcome {
     let overview = client.overview().await?;
     let services = super::names::select(&overview, &ps.services)?;
+    for problem in &overview.status.problems {
+        out.warning(problem)?;
+    }
     let app = &overview.status.app;
     if services.is_empty() && !out.mode.json {
         out.progress("nothing runs; `ms up` starts the app")?;

@@ -297,3 +297,27 @@ fn following_ends_when_the_engine_does() {
     assert_eq!(did.code, 0, "{}", did.err);
     assert!(did.out.starts_with("stopped 1 service in "), "{}", did.out);
 }
+
+/// Every file that fuzzing begins with, and what it found on this machine, if it ran.
+fn fuzzed_files() -> Vec<std::path::PathBuf> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let found = root.join("target/fuzz/corpus/compose");
+    let seeds = std::fs::read_dir(root.join("fuzz/seeds")).unwrap().map(|e| e.unwrap().path());
+    let folders = seeds.chain([found]);
+    folders.filter_map(|f| std::fs::read_dir(f).ok()).flatten().map(|e| e.unwrap().path()).collect()
+}
+
+#[test]
+fn check_has_an_answer_to_every_file_of_a_fuzzers_corpus() {
+    let files = fuzzed_files();
+    assert!(files.len() > 100, "{files:?}");
+    for file in files {
+        let path = file.canonicalize().unwrap();
+        let line = format!("ms check {}", path.display());
+        // A panic is a failure of this test; all else is one of these.
+        let did = ms(None, &[], &line);
+        assert!([0, 1, 2].contains(&did.code), "{line}: {}", did.code);
+        let said = did.err.contains("error[") || did.out.contains("error[");
+        assert_eq!(did.code != 0, said, "{line}: {}{}", did.out, did.err);
+    }
+}

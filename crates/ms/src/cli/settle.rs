@@ -43,14 +43,14 @@ pub(crate) fn verdict(overview: &Overview, names: &[String], revision: u64, goal
     let went_back = |s: &&ServiceView| match s.next_release {
         None => s.failed_release.is_some(),
         // An update that goes on is called that; one that stands still after a failure is not.
-        Some(_) => matches!(s.health, Health::Degraded | Health::Failed),
+        Some(_) => matches!(s.health, Health::Degraded | Health::Failed) && !arrives(s),
     };
     if goal == Goal::Up && found.iter().any(went_back) {
         return Verdict::Failed;
     }
     let moves = |service: &&ServiceView| match service.health {
         Health::Starting | Health::Updating => true,
-        Health::Failed => goal == Goal::Stopped || !hopeless(service),
+        Health::Failed => goal == Goal::Stopped || arrives(service) || !hopeless(service),
         _ => false,
     };
     // What waits for a failed service waits for ever; what only waits does not. Nor does an instance
@@ -73,6 +73,13 @@ pub(crate) fn reached(service: &ServiceView, goal: Goal) -> bool {
         }
         _ => false,
     }
+}
+
+/// However the release before it fares, the one that was asked for is on its way.
+fn arrives(service: &ServiceView) -> bool {
+    let trying = |state: &str| matches!(state, "pending" | "starting");
+    let next = service.next_release;
+    service.instances.iter().any(|i| Some(i.release) == next && trying(&i.state))
 }
 
 /// A failed service that nothing is about to start again, or that was often enough.
@@ -165,6 +172,14 @@ mod tests {
             service.health = Health::Degraded;
         }
         assert_eq!(verdict(&overview, &names, revision, Goal::Up), Verdict::Failed);
+        // The cure of a release that cannot run any more.
+        for service in &mut overview.services {
+            (service.failed_release, service.health, service.restarts) = (None, Health::Failed, 9);
+            let mut cure = service.instances[0].clone();
+            (cure.release, cure.state) = (10, "starting".to_owned());
+            service.instances.push(cure);
+        }
+        assert_eq!(verdict(&overview, &names, revision, Goal::Up), Verdict::Pending);
     }
 
     #[test]

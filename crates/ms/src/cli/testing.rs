@@ -31,6 +31,7 @@ fn status() -> Status {
         isolation: Isolation { mode: "full".to_owned(), missing: vec![] },
         started_at: UnixNanos(5_000_000_000),
         ending: false,
+        problems: Vec::new(),
         memory_bytes: 20 << 20,
         cpu_micros: 1000,
         revision: 7,

@@ -14,6 +14,9 @@ use super::style::{clean, paint};
 pub(crate) async fn run(why: &Why, client: &Client, out: &mut Out) -> Outcome {
     let overview = client.overview().await?;
     super::names::select(&overview, std::slice::from_ref(&why.service))?;
+    for problem in &overview.status.problems {
+        out.warning(problem)?;
+    }
     let mut answer = client.why(&why.service).await?;
     let surplus = answer.history.len().saturating_sub(why.lines);
     answer.history.drain(..surplus);

@@ -24,6 +24,7 @@ use super::carry::Request;
 use super::figures::{self, Figures};
 use super::lock::Folder;
 use super::published::HostPorts;
+use super::room::Room;
 use super::{logs, views};
 
 /// What the loop and the console both see.
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     pub(super) control: Arc<Control>,
     pub(super) changes: watch::Sender<u64>,
     pub(super) host_ports: HostPorts,
+    pub(super) room: Room,
     /// Everything is being stopped, and the engine ends then.
     pub(super) ending: AtomicBool,
     pub(super) folder: Folder,

@@ -51,6 +51,11 @@ const LOG_BYTES_MAX: u64 = 1 << 30;
 const REMOVAL_RETRY: Duration = Duration::from_secs(1);
 /// How long the `post_start` steps of an instance may take.
 const POST_START_WITHIN: Duration = Duration::from_secs(120);
+/// A turn looks at everything: after one, so many times its own length goes by before the next, in
+/// which all that happens is gathered. Of a large app that starts, things happen all the time.
+const RESTS: u32 = 4;
+/// The longest such rest.
+const REST_MAX: Duration = Duration::from_millis(50);
 /// Pause before records that could not be written are tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Seconds between two looks at how much the logs take.
@@ -135,6 +140,8 @@ pub(super) struct Carrier {
     plan: Arc<RoutePlan>,
     revision: u64,
     wake_at: Option<SteadyNanos>,
+    /// Before this, what happens is gathered for one turn.
+    rested_at: SteadyNanos,
     /// The engine ends now; services run on.
     leaving: bool,
     /// What happens when the app is down.
@@ -142,7 +149,6 @@ pub(super) struct Carrier {
     /// Whether the files that go with it are discarded.
     discarded: bool,
     ticks: u64,
-    store_fails: bool,
     preparing: usize,
     own_addresses: bool,
 }
@@ -182,11 +188,11 @@ impl Carrier {
             plan: Arc::default(),
             revision: 0,
             wake_at: None,
+            rested_at: SteadyNanos::default(),
             leaving: false,
             when_down: None,
             discarded: false,
             ticks: 0,
-            store_fails: false,
             preparing: 0,
             own_addresses,
         }
@@ -202,16 +208,20 @@ impl Carrier {
             let _ = self.go_down(wish)?;
         }
         self.turn()?;
+        let mut owed = None;
         loop {
-            let sleep = self.until_wake();
+            let sleep = self.until(self.wake_at);
+            let rested = self.until(owed);
             tokio::select! {
                 Some(_) = self.agent_events.recv() => {}
                 Ok(()) = self.edge_status.changed() => {}
                 Some(request) = asked.recv() => self.request(request)?,
                 Some(done) = self.works.join_next_with_id() => self.done(done)?,
                 () = sleep => self.wake_at = None,
+                () = rested => {}
                 _ = every_second.tick() => {
                     self.look_for_folder()?;
+                    self.look_for_room()?;
                     if !self.second() { continue }
                 }
                 _ = terminate.recv() => self.leaving = true,
@@ -220,7 +230,16 @@ impl Carrier {
             // What arrived meanwhile belongs to the same picture.
             while self.agent_events.try_recv().is_ok() {}
             self.edge_status.mark_unchanged();
+            let now = self.shared.clock.steady();
+            if now < self.rested_at && !self.leaving {
+                owed = Some(self.rested_at);
+                continue;
+            }
+            owed = None;
             self.turn()?;
+            let done = self.shared.clock.steady();
+            let rest = done.since(now).saturating_mul(RESTS).min(REST_MAX);
+            self.rested_at = done.plus(rest);
             if self.ended() {
                 break;
             }
@@ -234,8 +253,8 @@ impl Carrier {
         self.control.flush().map_err(super::serve::internal)
     }
 
-    fn until_wake(&self) -> impl Future<Output = ()> + 'static {
-        let wait = self.wake_at.map(|at| at.since(self.shared.clock.steady()));
+    fn until(&self, at: Option<SteadyNanos>) -> impl Future<Output = ()> + 'static {
+        let wait = at.map(|at| at.since(self.shared.clock.steady()));
         async move {
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -256,15 +275,35 @@ impl Carrier {
     fn happen(&mut self, event: &Event) -> Result<(), Problem> {
         match self.control.handle(event) {
             Ok(handled) => {
-                self.store_fails = false;
+                if self.shared.room.records(None, self.shared.clock.now()) {
+                    eprintln!("records can be written again");
+                }
                 self.carry_out(handled);
             }
             Err(error @ ControlError::Store(_)) => {
-                if !std::mem::replace(&mut self.store_fails, true) {
+                if self.shared.room.records(Some(error.to_string()), self.shared.clock.now()) {
                     eprintln!("error: {error}; trying again every second");
+                    self.shared.changed();
                 }
                 self.wake_at = Some(self.shared.clock.steady().plus(STORE_RETRY));
             }
+            Err(error) => return Err(super::serve::internal(error)),
+        }
+        Ok(())
+    }
+
+    /// Tells when the disk runs out of room, and when it has some again.
+    fn look_for_room(&mut self) -> Result<(), Problem> {
+        let Some(note) = self.shared.room.look() else { return Ok(()) };
+        let message = note.message.clone();
+        match self.control.handle(&Event::Noted(note)) {
+            Ok(handled) => {
+                eprintln!("{message}");
+                self.shared.room.was_told();
+                self.carry_out(handled);
+            }
+            // With the records all else that was to be told waits as well.
+            Err(ControlError::Store(_)) => {}
             Err(error) => return Err(super::serve::internal(error)),
         }
         Ok(())
@@ -329,9 +368,8 @@ impl Carrier {
         self.once.retain(|(service, number), _| {
             state.release(service, *number).is_some_and(|release| !release.pre_started)
         });
-        let names = convert::names(&state);
-        if names != self.names {
-            self.names = names;
+        if !convert::are_names_of(&self.names, &state) {
+            self.names = convert::names(&state);
             self.write_names();
         } else if askers_changed && let Some(answers) = &mut self.answers {
             answers.publish(&state, &self.plan);

@@ -191,6 +191,14 @@ pub(super) fn names(state: &State) -> Names {
     each.map(|s| (s.address, s.name.clone(), s.definition.networking.clone())).collect()
 }
 
+/// Whether these are still what they were made of. Asked at every turn, so nothing is copied.
+pub(super) fn are_names_of(names: &Names, state: &State) -> bool {
+    names.len() == state.services.len()
+        && names.iter().zip(state.services.values()).all(|((address, name, networking), s)| {
+            (address, name) == (&s.address, &s.name) && *networking == s.definition.networking
+        })
+}
+
 /// The names that an instance finds: those of whose network it is in.
 pub(super) fn hosts_of(
     state: &State,
@@ -476,6 +484,7 @@ fn exited(exit: &agent::Exit) -> control::Exit {
         out_of_memory: exit.out_of_memory,
         start_error: None,
         lost: exit.code.is_none() && exit.signal.is_none(),
+        left: exit.left.clone(),
         last_lines: exit.last_lines.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! How the engine ends, and the wish for it, which outlives an engine that dies on the way.
 //!
 //! Invariant: the file is there from before control is told to stop everything until either all of
-//! it is gone or somebody asks for an app again.
+//! it is gone or somebody asks for an app again; unless the disk is full, which stopping may change.
 
 use std::io;
 use std::path::{Path, PathBuf};

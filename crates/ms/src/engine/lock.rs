@@ -1,8 +1,7 @@
 //! One engine per state folder: a lock that dies with its holder, and the pid for people.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use base::Problem;
@@ -20,12 +19,16 @@ pub(crate) struct StateLock {
 pub(crate) fn lock(state: &Path) -> Result<StateLock, Problem> {
     let path = state.join("engine.pid");
     let refuse = |what: &str, error: std::io::Error| {
+        let next = match error.kind() {
+            std::io::ErrorKind::StorageFull => "make room on its disk, then try again",
+            _ => "give a folder that you may write to with --state",
+        };
         Problem::new("state-folder", format!("cannot {what} `{}`", path.display()))
             .with_cause(error.to_string())
-            .with_next("give a folder that you may write to with --state")
+            .with_next(next)
     };
     std::fs::create_dir_all(state).map_err(|e| refuse("make the folder of", e))?;
-    let mut file = File::options()
+    let file = File::options()
         .create(true)
         .truncate(false)
         .read(true)
@@ -39,8 +42,9 @@ pub(crate) fn lock(state: &Path) -> Result<StateLock, Problem> {
             .with_next("use it, or give another folder with --state")
     })?;
     let pid = format!("{}\n", std::process::id());
-    file.set_len(0)
-        .and_then(|()| file.write_all(pid.as_bytes()))
+    // Over what is there: a file that was emptied may find no room on a full disk.
+    file.write_all_at(pid.as_bytes(), 0)
+        .and_then(|()| file.set_len(pid.len() as u64))
         .map_err(|e| refuse("write", e))?;
     Ok(StateLock { _file: file })
 }

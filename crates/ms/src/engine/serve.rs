@@ -51,7 +51,8 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
         inherit_fds: pool.held_by,
         ..AgentConfig::new(state_dir.clone(), pool.pool, clock.clone())
     };
-    let (agent, agent_events) = Agent::open(agent_config).map_err(internal)?;
+    let opened = Agent::open(agent_config).map_err(|e| unusable(&state_dir, e));
+    let (agent, agent_events) = opened?;
     let agent = Arc::new(agent);
     let seed = clock.now().0 ^ u64::from(std::process::id());
     keep_private(&state_dir).map_err(internal)?;
@@ -87,6 +88,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
         control: control.clone(),
         changes: watch::channel(0).0,
         host_ports: super::published::HostPorts::new(&state_dir),
+        room: super::room::Room::new(&state_dir),
         ending: AtomicBool::new(false),
         folder: super::lock::Folder::new(state_dir.join("control.redb")),
         requests,
@@ -125,6 +127,13 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     shared.history.flush();
     let _ = std::fs::remove_file(state_dir.join("engine.sock"));
     result
+}
+
+/// Something in the state folder that cannot be opened: on a disk that is full that is no bug.
+fn unusable(state_dir: &Path, error: impl std::error::Error) -> Problem {
+    Problem::new("state-folder", format!("`{}` cannot be used", state_dir.display()))
+        .with_cause(error.to_string())
+        .with_next("see that its disk has room and may be written, then try again")
 }
 
 /// Who may use the console, from the environment; refused before anything is begun.
@@ -215,7 +224,10 @@ fn claim_pool(state_dir: &Path, asked: Option<&str>) -> Result<pool::Claim, Prob
             .with_next("run `ms down` first, or leave out --addresses"));
     }
     let claim = pool::claim(asked, stored, kept)?;
-    std::fs::write(&path, format!("{}\n", claim.pool)).map_err(internal)?;
+    // What is there already is not risked: a full disk would leave an empty file.
+    if stored != Some(claim.pool) {
+        std::fs::write(&path, format!("{}\n", claim.pool)).map_err(internal)?;
+    }
     Ok(claim)
 }
 
@@ -225,9 +237,12 @@ async fn listen(
     console: Option<SocketAddr>,
 ) -> Result<(Listeners, Option<String>), Problem> {
     let path = state_dir.join("engine.sock");
-    // The lock is ours, so a socket that is there belongs to an engine that is gone.
-    let _ = std::fs::remove_file(&path);
-    let unix = SocketPath::new(&path).and_then(|path| UnixListener::bind(path.as_path()));
+    // The lock is ours, so a socket that is there belongs to an engine that is gone. It is replaced
+    // rather than removed first: where none is, clients take it that no engine will come.
+    let fresh = state_dir.join("engine.sock.new");
+    let _ = std::fs::remove_file(&fresh);
+    let unix = SocketPath::new(&fresh).and_then(|fresh| UnixListener::bind(fresh.as_path()));
+    let unix = unix.and_then(|unix| std::fs::rename(&fresh, &path).map(|()| unix));
     let unix = unix.map_err(|e| {
         Problem::new("state-folder", format!("cannot listen on `{}`", path.display()))
             .with_cause(e.to_string())
@@ -254,7 +269,9 @@ async fn bind_console(addr: SocketAddr, kept: &Path) -> Result<TcpListener, Prob
     for at in [wanted, again, Some(free)].into_iter().flatten() {
         match TcpListener::bind(at).await {
             Ok(listener) => {
-                if let Ok(at) = listener.local_addr() {
+                if let Ok(at) = listener.local_addr()
+                    && Some(at) != last
+                {
                     // Without it the next engine takes another port.
                     let _ = std::fs::write(kept, format!("{at}\n"));
                 }

@@ -53,6 +53,7 @@ pub(super) fn status(shared: &Shared) -> Status {
         },
         started_at: shared.started_at,
         ending: shared.ending.load(Ordering::Relaxed),
+        problems: shared.room.problems(),
         memory_bytes,
         cpu_micros,
         revision: shared.revision(),

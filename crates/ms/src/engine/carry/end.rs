@@ -12,8 +12,15 @@ use crate::engine::given;
 impl Carrier {
     /// Stops everything; what follows is kept first, for an engine that comes after this one.
     pub(super) fn go_down(&mut self, wish: WhenDown) -> Result<Result<Accepted, Problem>, Problem> {
-        if let Err(error) = wish.keep(&self.shared.state_dir) {
-            return Ok(Err(unwritable(error)));
+        match wish.keep(&self.shared.state_dir) {
+            // Stopping may be what makes room. An engine that dies before the end of it leaves
+            // the rest to the next one that is asked.
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                eprintln!("error: what follows the end is not kept: {error}");
+                WhenDown::forget(&self.shared.state_dir);
+            }
+            Err(error) => return Ok(Err(unwritable(error))),
+            Ok(()) => {}
         }
         let answer = self.command(control::Command::Down)?;
         match answer {

@@ -125,6 +125,7 @@ impl Carrier {
         if let Ok(accepted) = &mut answer {
             self.set_when_down(None);
             WhenDown::forget(&self.shared.state_dir);
+            accepted.warnings.extend(self.shared.room.problems());
             if !accepted.changed.is_empty() {
                 let changed = |(name, _): &(_, _)| accepted.changed.contains(name);
                 let told: Vec<_> = up.warnings.into_iter().filter(changed).collect();
