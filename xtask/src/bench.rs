@@ -11,7 +11,7 @@ mod volumes;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::run;
 
@@ -73,6 +73,24 @@ fn pinned(core: &str, program: &Path, args: &[&str], log: &Path) -> Result<Kille
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))?;
     Ok(Killed(child))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// Runs a command of `ms` in `folder` on an engine of its own.
+fn call(ms: &Path, state: &Path, folder: &Path, args: &[&str]) -> Result<()> {
+    let out = Command::new(ms)
+        .args(args)
+        .env("MS_STATE", state)
+        .env("MS_CONSOLE", "127.0.0.1:0")
+        .current_dir(folder)
+        .output()?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "ms {} failed: {said}", args.join(" "));
+    Ok(())
 }
 
 /// CPU time of a process and its children's threads so far, in microseconds.

@@ -1,4 +1,4 @@
-//! The project's chores, one command each: `cargo xtask test|tidy|docs|bench|fuzz`.
+//! The project's chores, one command each: `cargo xtask test|faults|tidy|docs|bench|fuzz`.
 //!
 //! Not here: anything that a user of `ms` needs. Each chore installs what it needs by package
 //! name, and says what it installs.
@@ -14,6 +14,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test            installs what the tests need and runs them all
 cargo xtask test --quick    without the browser
+cargo xtask faults          what `test` runs in a lean form: 1,000 simulated runs with a crash between any
+                            two actions, and 50 kills of real engines and shims
 cargo xtask tidy            house rules: dependencies between crates, module heads, leftovers
 cargo xtask docs            writes the tables of docs/ again
 cargo xtask bench up|edge|compose|volumes  measures against what a user would otherwise pick
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(test::Scope::All),
         ["test", "--quick"] => test::run(test::Scope::NoBrowser),
         ["tidy"] => tidy::run(),
+        ["faults"] => faults(),
         ["docs"] => docs(),
         ["bench", what, rest @ ..] => bench::run(what, rest),
         ["fuzz", rest @ ..] if fuzz::arguments(rest).is_some() => fuzz::run(rest),
@@ -42,6 +45,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The seeded tests in full. `MS_SIM_FIRST` and `MS_KILL_SEED` begin elsewhere.
+fn faults() -> anyhow::Result<()> {
+    let simulation = ["test", "-q", "--release", "-p", "control", "--test", "it", "simulation::"];
+    let kills = ["test", "-q", "-p", "ms", "--test", "it", "kills::", "--", "--nocapture"];
+    for (wanted, test) in [("MS_SIM_SEEDS=1000", &simulation[..]), ("MS_KILLS=50", &kills[..])] {
+        let command = [&[wanted, "cargo"], test].concat();
+        run::run_in(&run::root(), "env", &command)?;
+    }
+    Ok(())
 }
 
 /// The tests that hold the pages current write them when they are asked to.

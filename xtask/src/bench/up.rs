@@ -3,11 +3,11 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{cpu_micros, memory_kib, println_err, release_binary, spread};
+use super::{call, cpu_micros, memory_kib, now, println_err, release_binary, spread};
 use crate::run;
 
 const IDLE_SECONDS: u64 = 20;
@@ -47,7 +47,7 @@ fn measure(ms: &Path, dir: &Path, rounds: usize) -> Result<()> {
         let took = began.elapsed().as_secs_f64() * 1000.0;
         if came_up.is_err() {
             // An engine without its app is not left behind.
-            call(ms, &state, &["down"])?;
+            arcade(ms, &state, &["down"])?;
         }
         came_up?;
         if round > 0 {
@@ -56,16 +56,11 @@ fn measure(ms: &Path, dir: &Path, rounds: usize) -> Result<()> {
         if round == rounds {
             idle(&state)?;
         }
-        call(ms, &state, &["down"])?;
+        arcade(ms, &state, &["down"])?;
     }
     let (low, mid, high) = spread(ups);
     println_err(&format!("ms up -d to all healthy:     {mid:.0} ms ({low:.0} to {high:.0})"));
     Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// Time from `ms engine` to its first answer, in milliseconds.
@@ -90,19 +85,11 @@ fn engine_start(ms: &Path, state: &Path) -> Result<f64> {
 fn up(ms: &Path, state: &Path) -> Result<()> {
     let file = run::root().join("examples/arcade/compose.yaml");
     let file = file.to_str().context("the path is not UTF-8")?;
-    call(ms, state, &["up", "-d", file])
+    arcade(ms, state, &["up", "-d", file])
 }
 
-fn call(ms: &Path, state: &Path, args: &[&str]) -> Result<()> {
-    let out = Command::new(ms)
-        .args(args)
-        .env("MS_STATE", state)
-        .env("MS_CONSOLE", "127.0.0.1:0")
-        .current_dir(run::root().join("examples/arcade"))
-        .output()?;
-    let said = String::from_utf8_lossy(&out.stderr);
-    ensure!(out.status.success(), "ms {} failed: {said}", args.join(" "));
-    Ok(())
+fn arcade(ms: &Path, state: &Path, args: &[&str]) -> Result<()> {
+    call(ms, state, &run::root().join("examples/arcade"), args)
 }
 
 fn idle(state: &Path) -> Result<()> {
