@@ -67,6 +67,8 @@ fn verdict(ended: Option<ExitStatus>, socket: bool, ending: bool) -> Option<i32>
     let code = ended.and_then(|status| status.code());
     match code {
         _ if ending => Some(code.unwrap_or(FAILED)),
+        // Another engine has the folder, and a supervisor of its own.
+        Some(crate::engine::RUNS_ALREADY) => code,
         Some(0) => Some(0),
         Some(PANICKED) | None => None,
         Some(_) if socket => None,
@@ -149,6 +151,7 @@ mod tests {
             (exited(0), true, false, Some(0)),
             (exited(2), false, false, Some(2)),
             (exited(1), true, false, None),
+            (exited(75), true, false, Some(75)),
             (exited(101), false, false, None),
             (killed, true, false, None),
             (killed, false, false, None),
