@@ -26,6 +26,16 @@
 //!
 //! A **footer** lists the runs of a sealed volume (56 each) and where every owner stood (24 each).
 //!
+//! **What counts.** The manifest's sealed volumes hold the runs that their footers list, and nothing
+//! else. An open volume of kind 0 holds its groups, read one after the other from the second block
+//! on, each numbered one more than the one before, up to the first place where no such group
+//! verifies; groups whose number is not below the next such volume's `FIRST_GROUP` do not count. If
+//! any later group header of the volume says that the missing one was durable, the place is damaged
+//! and reading goes on there. A quarantined volume is read the same way up to `FOOTER_AT`, and what
+//! other volumes hold too does not count in it. Open volumes of kind 1, retired and free ones hold
+//! nothing. Of all trims and footers the highest start of an owner counts: what ends at or below it
+//! is given up.
+//!
 //! **Checksums** are CRC-32C (reflected, polynomial 0x1EDC6F41) of the bytes, XORed with a mask:
 //! the CRC-32C of the volume's seed and the position of those bytes in the volume, where the seed
 //! is the CRC-32C of store id, volume id and generation. So bytes from a file's earlier life, from

@@ -29,9 +29,17 @@ fn life(seed: u64) -> (usize, u64) {
             disk.crash_after(random.below(120));
         }
         if random.chance(1, 3) {
-            disk.fail_after(random.below(60));
+            // One bad sector, or a disk that fails for a while.
+            let from = random.below(60);
+            (from..=from + random.below(8)).for_each(|step| disk.fail_after(step));
+        }
+        if random.chance(1, 3) {
+            disk.set_capacity(disk.used() + random.below(100 << 10));
         }
         for _ in 0..random.below(150) {
+            if random.chance(1, 40) {
+                disk.set_capacity(u64::MAX);
+            }
             match random.below(10) {
                 0..6 => model.append(&store, &mut random, OWNERS),
                 6..9 => drop(store.turn()),
@@ -50,6 +58,7 @@ fn life(seed: u64) -> (usize, u64) {
             disk = disk.reboot();
         }
         disk.behave();
+        disk.set_capacity(u64::MAX);
     }
     let store = open(&disk).expect("nothing stands in the way");
     model.check(&store, OWNERS);
