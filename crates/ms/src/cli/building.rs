@@ -8,10 +8,12 @@ use base::units::parse_duration;
 use console::wire::BuildLine;
 
 use super::api::Client;
-use super::style::{Style, clean, paint};
+use super::style::{Style, clean, cut, paint};
 
 /// Most lines of one look; more follow with the next.
 const LINES_MAX: usize = 1000;
+/// How much of a step is said that was done before.
+const COLUMNS_MAX: usize = 90;
 /// A step that took less is done when the next begins.
 const QUICK: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -56,7 +58,7 @@ impl Building {
             }
             "cached" => {
                 shown.push(match self.open.take() {
-                    Some(step) => dim(&format!("{step}  (done before)")),
+                    Some(step) => dim(&format!("{}  (done before)", cut(&step, COLUMNS_MAX))),
                     // Named already, since it took a while to tell.
                     None => dim(&format!("{} done before", line.service)),
                 });
@@ -105,7 +107,10 @@ mod tests {
     fn steps_are_told_apart_by_what_became_of_them() {
         let said = [
             ("note", "python:3.12: this machine has Python 3.11.2"),
-            ("step", "[1/4] WORKDIR /app"),
+            (
+                "step",
+                "[1/4] RUN ten chars ten chars ten chars ten chars ten chars ten chars ten chars ten chars x",
+            ),
             ("cached", ""),
             ("step", "[2/4] RUN quick"),
             ("done", "12 ms"),
@@ -118,7 +123,7 @@ mod tests {
             shown(&said),
             [
                 "web python:3.12: this machine has Python 3.11.2",
-                "web [1/4] WORKDIR /app  (done before)",
+                "web [1/4] RUN ten chars ten chars ten chars ten chars ten chars ten chars ten chars ten c…  (done before)",
                 "web [2/4] RUN quick",
                 "web [3/4] RUN slow",
                 "web | red",

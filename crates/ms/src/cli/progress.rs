@@ -210,7 +210,8 @@ pub(crate) async fn send(
             live.frame += 1;
             let spinner = paint(out.mode.color_err, Style::Cyan, live.spinner());
             let now = building.now.as_deref().unwrap_or("preparing");
-            let row = format!("{spinner} {now}  {}", show_duration(waited));
+            // A step may be longer than the line, which is cut at its end.
+            let row = format!("{spinner} {:>6}  {now}", show_duration(waited));
             live.draw(&[row], super::terminal::width().unwrap_or(80), out)?;
         } else if !std::mem::replace(&mut said, true) {
             out.progress(&format!("{} preparing", moment(clock.now())))?;
