@@ -223,14 +223,20 @@ fn write_folder(spec: &ProcessSpec, hosts: &str, folder: &Path, logs: &Path) -> 
         fs::create_dir_all(path)?;
     }
     fs::create_dir(folder.join("root"))?;
-    fs::write(folder.join("hosts"), hosts)?;
+    for_all(&folder.join("hosts"), hosts)?;
     let hostname = spec.hostname.as_deref().unwrap_or_default();
-    fs::write(folder.join("hostname"), format!("{hostname}\n"))?;
+    for_all(&folder.join("hostname"), &format!("{hostname}\n"))?;
     if let Some(resolver) = &spec.resolver {
         let text = crate::hosts::resolver(resolver, &machine_resolver());
-        fs::write(folder.join("resolv.conf"), text)?;
+        for_all(&folder.join("resolv.conf"), &text)?;
     }
     fs::write(folder.join("spec.json"), serde_json::to_vec(spec)?)
+}
+
+/// Writes a file that every user of the instance may read, whatever the engine's umask says.
+fn for_all(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
 }
 
 /// The address of a pool at which instances reach the host, what listens there on any address. It

@@ -201,6 +201,8 @@ secrets: {password: {file: ./password}}
     // Over the network, with the password, as another service would.
     let all = "PGPASSWORD=\"$(cat /run/secrets/password)\" psql -h db -U joe -d app-data -At -c";
     assert_eq!(row(&project, &format!("{all} 'SELECT * FROM made'")), "1|by a script");
+    // Who is not root finds names as well.
+    assert!(project.ok(&["exec", "other", "getent", "hosts", "db"]).contains("db"));
     let refused = project.ms(&["exec", "db", "sh", "-c", &all.replace("cat", "true")]);
     assert!(!refused.status.success());
     row(&project, &format!("{all} \"INSERT INTO made (what) VALUES ('later')\""));
