@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use super::{call, cpu_micros, memory_kib, now, println_err, release_binary, spread};
+use super::{call, memory_kib, now, println_err, release_binary, spread};
 
 const SMALL: usize = 20;
 const LARGE: usize = 500;
@@ -122,7 +122,7 @@ fn large(ms: &Path, folder: &Path) -> Result<()> {
     let app = App::new(ms, folder, &sleepers(LARGE))?;
     let took = app.ms(&["up", "-d", "--timeout", "10m"])? / 1000.0;
     let pid = app.engine()?;
-    let cpu = seconds(cpu_micros(pid));
+    let cpu = cpu_seconds(pid)?;
     println_err(&format!(
         "ms up -d                 {took:.1} s, of which {cpu:.1} s CPU of the engine (asked: 30 s)"
     ));
@@ -134,9 +134,9 @@ fn large(ms: &Path, folder: &Path) -> Result<()> {
         "GET /api/overview        {}, {bytes} KiB, {LOOKS} times (asked: 100 ms)",
         ranged(looks, 1)
     ));
-    let before = cpu_micros(pid);
+    let before = cpu_seconds(pid)?;
     std::thread::sleep(Duration::from_secs(IDLE_SECONDS));
-    let idle = seconds(cpu_micros(pid) - before) * 100.0 / f64::from(u32::try_from(IDLE_SECONDS)?);
+    let idle = (cpu_seconds(pid)? - before) * 100.0 / f64::from(u32::try_from(IDLE_SECONDS)?);
     let (resident, anonymous) = memory_kib(pid);
     println_err(&format!(
         "the engine, idle         {idle:.2} % of a core over {IDLE_SECONDS} s (asked: 2 %)"
@@ -168,6 +168,7 @@ while True:
 const ANSWERS: &str = "import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
+    wbufsize = 65536
     def do_GET(self):
         self.send_response(200)
         self.send_header('content-length', '2')
@@ -253,7 +254,10 @@ fn latency(port: u16) -> Result<f64> {
     Ok(spread(times).1)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "microseconds of minutes")]
-fn seconds(micros: u64) -> f64 {
-    micros as f64 / 1e6
+/// CPU time of a process, with that of threads that have ended, in the kernel's grain of a hundredth.
+fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: Vec<u32> = fields.skip(11).take(2).filter_map(|n| n.parse().ok()).collect();
+    Ok(ticks.iter().copied().map(f64::from).sum::<f64>() / 100.0)
 }
