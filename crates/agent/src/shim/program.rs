@@ -135,6 +135,15 @@ impl Surroundings {
             rustix::io::ioctl_fionbio(end, true)
                 .map_err(|e| failure(Step::Setup, "pipe", e.into()))?;
         }
+        if let Some(ids) = &self.ids {
+            let (uid, gid) =
+                (rustix::fs::Uid::from_raw(ids.uid), rustix::fs::Gid::from_raw(ids.gid));
+            for end in [&stdout_end, &stderr_end] {
+                // Many images log to /dev/stdout by name. Where there is one user alone it is the
+                // owner already.
+                let _only_by_name = rustix::fs::fchown(end, Some(uid), Some(gid));
+            }
+        }
         let streams = Streams {
             stdin: None,
             stdout: stdout_end.as_fd(),

@@ -9,6 +9,7 @@ use crate::harness::{FULL, NAMESPACES, Test, id, sh, with_house};
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test { name: "further_groups", modes: FULL, body: further_groups },
+        Test { name: "streams_by_name", modes: FULL, body: streams_by_name },
         Test { name: "read_only_files", modes: NAMESPACES, body: read_only_files },
         Test { name: "options_of_a_tmpfs", modes: FULL, body: options_of_a_tmpfs },
         Test { name: "parameters_of_its_own", modes: FULL, body: parameters_of_its_own },
@@ -38,6 +39,17 @@ fn further_groups(mode: Mode) {
         spec.rights.group_add = vec!["no-such-group".to_owned()];
         let refused = house.agent.start(spec).await.unwrap_err().to_string();
         assert!(refused.contains("no group `no-such-group`"), "{refused}");
+    });
+}
+
+fn streams_by_name(mode: Mode) {
+    with_house(mode, async |mut house| {
+        let mut spec = private("echo out > /dev/stdout && echo err > /dev/stderr");
+        spec.user = Some("1234:1234".to_owned());
+        let exit = house.run(spec).await;
+        let mut lines = exit.last_lines.clone();
+        lines.sort();
+        assert_eq!(lines, ["err", "out"], "{exit:?}");
     });
 }
 

@@ -73,6 +73,9 @@ fn names_survive(project: &Project) {
     assert!(read("/etc/resolv.conf").contains("nameserver 192.0.2.1\nsearch before.lan\n"));
 
     let engine = project.engine_pid().to_string();
+    // Its files and not those of the machine that the test runs on.
+    let files = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).unwrap();
+    assert_ne!(files(&engine), files("self"));
     let mut replace = Command::new("nsenter");
     replace.args(["--mount", "--target", &engine, "sh", "-c", REPLACE]);
     assert!(replace.status().unwrap().success());
