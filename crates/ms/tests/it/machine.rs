@@ -92,6 +92,7 @@ volumes: {{data: {{}}}}
         &project,
         1,
         "$MS up -d first.yaml; $MS up -d; $MS scale web=3; $MS exec web sh -c 'echo kept > /data/x'
+         while $MS ps | grep 'web.1 '; do sleep 0.1; done # which stands by for a while
          $MS ps --json > before.json",
     );
     assert!(out.status.success(), "{:?}\n{}", texts(&out), project.engine_log());
