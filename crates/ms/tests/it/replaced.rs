@@ -25,21 +25,36 @@ services:
 ";
 
 /// Makes a machine of its own, whose files are this one's until they are replaced: this mount
-/// namespace alone has it.
+/// namespace alone has it. A line for each step, or `set -e` would let a failed one pass; and what
+/// is written to must be the overlay.
 const MACHINE: &str = r#"
 set -e
-mkdir "$0" && mount -t tmpfs tmpfs "$0" && cd "$0" && mkdir upper work root
+PATH=$PATH:/usr/sbin:/sbin
+mkdir "$0"
+mount -t tmpfs tmpfs "$0"
+cd "$0"
+mkdir upper work root
 mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
 for kept in proc sys dev tmp; do mount --rbind /$kept root/$kept; done
-cd root && pivot_root . mnt && umount -l mnt && cd "$OLDPWD"
-rm -f /etc/resolv.conf && echo 'nameserver 192.0.2.1' > /etc/resolv.conf
+cd root
+pivot_root . mnt
+umount -l mnt
+cd "$OLDPWD"
+test "$(stat -f -c %T /)" = overlayfs
+rm -f /etc/resolv.conf
+echo 'nameserver 192.0.2.1' > /etc/resolv.conf
 exec "$@"
 "#;
 
-const REPLACE: &str = r"
-echo 'nameserver 192.0.2.2' > /etc/new && mv /etc/new /etc/resolv.conf
-echo '192.0.2.9 stranger' > /etc/new && mv /etc/new /etc/hosts
-";
+/// Only on a machine of the test's own.
+const REPLACE: &str = r#"
+set -e
+test "$(stat -f -c %T /)" = overlayfs
+echo 'nameserver 192.0.2.2' > /etc/new
+mv /etc/new /etc/resolv.conf
+echo '192.0.2.9 stranger' > /etc/new
+mv /etc/new /etc/hosts
+"#;
 
 /// `ms up` on that machine.
 fn up(project: &Project) {
