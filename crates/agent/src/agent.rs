@@ -218,6 +218,7 @@ impl Agent {
     /// Finds the instances that an earlier engine left.
     fn adopt(&self) -> io::Result<()> {
         let setting = &self.shared.setting;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         for entry in fs::read_dir(setting.state.join("instances"))? {
             let folder = entry?.path();
             let read = |name: &str| fs::read(folder.join(name)).ok();
@@ -235,7 +236,7 @@ impl Agent {
             let instance = Arc::new(Instance::new(setting, spec));
             let shim = run.shim_pid;
             if instance.attach(run, true) {
-                setting.cgroups.adopt(&instance.id().to_string(), shim);
+                setting.cgroups.adopt(&instance.id().to_string(), shim, &mounts);
             } else {
                 // Said from the first look on: whoever took it for running would be wrong.
                 instance.ended_before(&self.shared);

@@ -133,7 +133,8 @@ impl Cgroups {
             }
             let usable = controllers_below(folder, &parent, folder == hierarchy.own);
             let more = best.as_ref().is_none_or(|(_, best)| usable.len() > best.len());
-            let enough = usable.len() == CONTROLLERS.len();
+            // Where v1 has them all, no directory further up has more.
+            let enough = usable.len() == CONTROLLERS.len() || !offers_any(&hierarchy.top);
             // Ours without instances; with them it stays.
             let unused = if more { best.replace((parent, usable)) } else { Some((parent, usable)) };
             if let Some((unused, _)) = unused {
@@ -152,12 +153,11 @@ impl Cgroups {
     }
 
     /// Learns where an instance is that was born under another engine, by the first of its
-    /// processes.
-    pub(crate) fn adopt(&self, name: &str, pid: u32) {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    /// processes; `mounts` is `/proc/self/mountinfo`.
+    pub(crate) fn adopt(&self, name: &str, pid: u32, mounts: &str) {
         let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let find = |controller| {
-            let found = locate(&mounts, &cgroups, controller)?.own;
+            let found = locate(mounts, &cgroups, controller)?.own;
             // Not one that it shares with others: it was made without a directory then.
             found.ends_with(name).then_some(found)
         };
@@ -501,6 +501,11 @@ fn controllers_below(folder: &Path, parent: &Path, own: bool) -> Vec<&'static st
     let _said_below = enable(parent, &wanted);
     let usable = words(&parent.join("cgroup.subtree_control"));
     wanted.into_iter().filter(|c| usable.iter().any(|u| u == c)).collect()
+}
+
+/// Whether cgroup2, mounted there, has any of the controllers that limits need.
+fn offers_any(top: &Path) -> bool {
+    words(&top.join("cgroup.controllers")).iter().any(|word| CONTROLLERS.contains(&word.as_str()))
 }
 
 /// Moves this process and the one that started it into a leaf, when nobody else is in the way.
