@@ -13,6 +13,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("spec", &["base"]),
     ("net", &["base"]),
     ("names", &["net"]),
+    ("kafka-wire", &[]),
     ("agent", &["base"]),
     ("builder", &["agent", "spec", "base"]),
     ("edge", &["net", "base"]),
@@ -21,6 +22,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("console", &["net", "base"]),
     ("volumes", &["base"]),
     ("testkit", &["volumes", "base"]),
+    ("events", &["volumes", "kafka-wire", "net", "base"]),
     (
         "ms",
         &[
