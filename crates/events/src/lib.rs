@@ -1,1 +1,7 @@
-//! The event log.
+//! The event log: topics of partitions, kept in `volumes`, and the Kafka protocol in front of
+//! them.
+//!
+//! Not here: what other parts store, and who may be connected to (`net`).
+
+pub mod engine;
+pub mod kafka;

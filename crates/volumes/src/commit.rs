@@ -16,7 +16,7 @@ use crate::format::{BLOCK, low32};
 use crate::group::{self, Encoded, Place};
 use crate::queue::Pending;
 use crate::store::{Damage, Inner, Volumes};
-use crate::sync::{lock, write};
+use crate::sync::{lock, read, write};
 
 /// How many volumes are tried for one group when writes fail.
 const TRIES: usize = 3;
@@ -240,12 +240,20 @@ impl Inner {
             let at = run.payload_at - low32(crate::format::group_header::BYTES);
             lock(&self.tail).push(volume.id.volume, at, encoded.bytes.clone());
         }
-        let mut index = write(&self.index);
-        for (owner, run) in &encoded.runs {
-            index.append(*owner, *run);
+        {
+            let mut index = write(&self.index);
+            for (owner, run) in &encoded.runs {
+                index.append(*owner, *run);
+            }
+            for (owner, start) in &encoded.trims {
+                index.trim(*owner, *start);
+            }
         }
-        for (owner, start) in &encoded.trims {
-            index.trim(*owner, *start);
+        let listeners = read(&self.listeners);
+        for (owner, run) in &encoded.runs {
+            if let Some(listener) = listeners.get(&owner.class()) {
+                listener.committed(*owner, run.end);
+            }
         }
     }
 }

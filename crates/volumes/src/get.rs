@@ -120,6 +120,81 @@ impl Volumes {
         Ok(spans)
     }
 
+    /// As [`Volumes::read`], when all of it is in memory: never waits for the disk. `None` when it
+    /// is not; then read.
+    pub fn read_in_memory(
+        &self,
+        owner: Owner,
+        from: u64,
+        bytes: u64,
+    ) -> Option<Result<Vec<Span>, ReadError>> {
+        let inner = &*self.inner;
+        let runs = {
+            let index = read(&inner.index);
+            let bounds = index.bounds(owner).unwrap_or_default();
+            if from >= bounds.end {
+                return Some(Ok(Vec::new()));
+            }
+            index.find(owner, from, bytes.max(1), RUNS_MAX)
+        };
+        let held = |run: &Run| {
+            let tail = lock(&inner.tail);
+            let all = run.payload_bytes as usize;
+            tail.get(run.volume, run.payload_at, all).is_some()
+        };
+        runs.iter().all(held).then(|| self.read(owner, from, bytes))
+    }
+
+    /// Records as of [`Volumes::read`], without their payloads, whose bytes are not looked at:
+    /// what is in the run blocks. `records` at most, but at least one run's. Blocks while the disk
+    /// reads.
+    ///
+    /// # Errors
+    /// When a run block cannot be read.
+    pub fn heads(&self, owner: Owner, from: u64, records: usize) -> Result<Vec<Record>, ReadError> {
+        let inner = &*self.inner;
+        let mut heads: Vec<Record> = Vec::new();
+        let mut next = from;
+        while heads.len() < records {
+            let runs = read(&inner.index).find(owner, next, u64::MAX, RUNS_MAX);
+            let mut moved = false;
+            for run in &runs {
+                let hole = read(&inner.index).hole(owner, next, run.first);
+                if let Some(hole) = hole {
+                    return if heads.is_empty() { Err(lost(owner, next, hole)) } else { Ok(heads) };
+                }
+                let Some(volume) = inner.volume(run.volume) else {
+                    moved = true;
+                    break;
+                };
+                let block = inner.block(&volume, owner, run)?;
+                let mut meta_at = 0;
+                for entry in &block.entries {
+                    let meta_end = meta_at + usize::from(entry.meta_bytes);
+                    if entry.sequence + u64::from(entry.span) > next {
+                        heads.push(Record {
+                            sequence: entry.sequence,
+                            span: entry.span,
+                            time: entry.time,
+                            tag: entry.tag,
+                            meta: block.metas.slice(meta_at..meta_end),
+                            payload: Bytes::new(),
+                        });
+                    }
+                    meta_at = meta_end;
+                }
+                next = heads.last().map_or(run.end, Record::end).max(run.end);
+                if heads.len() >= records {
+                    break;
+                }
+            }
+            if runs.is_empty() || (!moved && runs.len() < RUNS_MAX) {
+                break;
+            }
+        }
+        Ok(heads)
+    }
+
     /// The first sequence of the first run, in the owner's order, with a time of at least
     /// `time`; the records before it are all older.
     pub fn find_time(&self, owner: Owner, time: u64) -> Option<u64> {

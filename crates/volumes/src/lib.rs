@@ -55,5 +55,5 @@ pub use inspect::{Report, VolumeReport, inspect};
 pub use queue::{Receipt, Reservation};
 pub use real::RealDisk;
 pub use settle::{Judge, Verdict};
-pub use store::{Damage, Options, Recovered, Stats, Volumes};
+pub use store::{Damage, Listener, Options, Recovered, Stats, Volumes};
 pub use workers::Workers;

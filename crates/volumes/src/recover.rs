@@ -83,6 +83,7 @@ pub(crate) fn open(
         ended: Mutex::new(chain.ended),
         keeper: Mutex::new(Keeper::after(found.lost.iter().map(|(_, volume, _)| *volume))),
         judges: RwLock::default(),
+        listeners: RwLock::default(),
         damage: Mutex::new(found.report.damage.clone()),
         recovered: found.report,
         counters: Counters::default(),

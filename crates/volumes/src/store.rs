@@ -19,7 +19,7 @@ use crate::format::BLOCK;
 use crate::index::{Bounds, Index};
 use crate::queue::{Queue, Receipt, Reservation};
 use crate::settle::{Judge, Keeper};
-use crate::sync::{lock, read};
+use crate::sync::{lock, read, write};
 use crate::tail::Tail;
 
 /// Bounds of a store, all in bytes.
@@ -110,6 +110,13 @@ pub(crate) struct Counters {
     pub(crate) settled: AtomicU64,
 }
 
+/// Is told what became durable: a class of owners has one.
+pub trait Listener: Send + Sync {
+    /// An owner's records end there now. Called by the committer, once a group and owner, after
+    /// readers see them and before receipts resolve; must not block.
+    fn committed(&self, owner: Owner, end: u64);
+}
+
 /// Figures of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -142,6 +149,7 @@ pub(crate) struct Inner {
     pub(crate) ended: Mutex<VecDeque<Ended>>,
     pub(crate) keeper: Mutex<Keeper>,
     pub(crate) judges: RwLock<HashMap<u8, Arc<dyn Judge>>>,
+    pub(crate) listeners: RwLock<HashMap<u8, Arc<dyn Listener>>>,
     pub(crate) recovered: Recovered,
     pub(crate) damage: Mutex<Vec<Damage>>,
     pub(crate) counters: Counters,
@@ -168,6 +176,11 @@ impl Volumes {
     ) -> Result<Volumes, OpenError> {
         let inner = crate::recover::open(disk, clock, options)?;
         Ok(Volumes { inner: Arc::new(inner) })
+    }
+
+    /// Sets who is told of a class.
+    pub fn set_listener(&self, class: u8, listener: Arc<dyn Listener>) {
+        write(&self.inner.listeners).insert(class, listener);
     }
 
     /// What opening found.

@@ -1,0 +1,14 @@
+//! The log itself: topics, their partitions, groups that read them and transactions that write
+//! them.
+//!
+//! Not here: any protocol. Errors are this module's own; a front says them in its words.
+
+pub mod batch;
+mod codec;
+pub mod config;
+pub mod journal;
+pub mod log;
+pub mod partition;
+pub mod producers;
+mod sync;
+pub mod waiters;

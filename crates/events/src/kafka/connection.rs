@@ -1,0 +1,206 @@
+//! One connection: frames in, answers out, in the order of the requests.
+//!
+//! Not here: what requests mean (`dispatch`). A request is *started* when it is read, one after
+//! the other; its answer may be ready later, and the next one is started meanwhile. So batches are
+//! appended in the order that they came, and many wait for one flush.
+//!
+//! Bounds: the length of a frame, requests under way, memory of large frames over all
+//! connections, time without a byte inside a frame or an answer, time without a request.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+
+use super::dispatch::{self, Answer};
+use super::{Front, Session};
+
+/// Requests of one connection that are under way.
+const UNDER_WAY: usize = 64;
+
+/// Longest frame.
+const FRAME_BYTES_MAX: usize = 100 << 20;
+
+/// Frames from this size on share [`LARGE_BYTES`].
+const LARGE_FRAME_BYTES: usize = 1 << 20;
+
+/// Memory of large frames that are being read or answered.
+const LARGE_BYTES: usize = 256 << 20;
+
+/// Without a byte for so long inside a frame or an answer, the other side is gone.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// Without a request for so long, a connection ends.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// Pieces of an answer that are given to the system at once.
+const PIECES: usize = 64;
+
+/// What all connections share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    large: Arc<Semaphore>,
+}
+
+impl Default for Shared {
+    fn default() -> Shared {
+        Shared { large: Arc::new(Semaphore::new(LARGE_BYTES)) }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The client hung up.
+    #[error("the client hung up")]
+    Closed,
+    /// The network did.
+    #[error("the connection failed: {0}")]
+    Failed(#[from] io::Error),
+    /// It was silent in the middle of something, or for very long.
+    #[error("the client was silent")]
+    Silent,
+    /// It said something that is no request.
+    #[error("the client sent what is no request: {0}")]
+    Malformed(String),
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(
+    front: Arc<Front>,
+    session: Session,
+    stream: impl AsyncRead + AsyncWrite + Send,
+) -> Ended {
+    let (input, output) = tokio::io::split(stream);
+    let (answers, waiting) = mpsc::channel(UNDER_WAY);
+    let session = Arc::new(session);
+    let reading = read(&front, &session, input, answers);
+    let writing = write(output, waiting);
+    tokio::pin!(reading, writing);
+    // When the client says no more, what it asked for is still answered.
+    tokio::select! {
+        ended = &mut reading => match ended {
+            Ended::Closed => {
+                let _ = writing.await;
+                Ended::Closed
+            }
+            ended => ended,
+        },
+        ended = &mut writing => match ended {
+            Ok(()) => Ended::Closed,
+            Err(ended) => ended,
+        },
+    }
+}
+
+async fn read(
+    front: &Arc<Front>,
+    session: &Arc<Session>,
+    mut input: impl AsyncRead + Unpin,
+    answers: mpsc::Sender<Answer>,
+) -> Ended {
+    let mut buffer = BytesMut::new();
+    loop {
+        let length = match length(&mut input, &mut buffer).await {
+            Ok(length) => length,
+            Err(ended) => return ended,
+        };
+        if length > FRAME_BYTES_MAX {
+            return Ended::Malformed(format!("a frame of {length} bytes"));
+        }
+        let large = match length >= LARGE_FRAME_BYTES {
+            true => {
+                let large = Arc::clone(&front.shared.large);
+                let wanted = u32::try_from(length).unwrap_or(u32::MAX);
+                large.acquire_many_owned(wanted).await.ok()
+            }
+            false => None,
+        };
+        while buffer.len() < length {
+            // Grows with what came, not with what was announced.
+            buffer.reserve((length - buffer.len()).min(LARGE_FRAME_BYTES));
+            match timeout(STALLED, input.read_buf(&mut buffer)).await {
+                Err(_) => return Ended::Silent,
+                Ok(Ok(0)) => return Ended::Closed,
+                Ok(Err(error)) => return error.into(),
+                Ok(Ok(_)) => {}
+            }
+        }
+        let frame = buffer.split_to(length).freeze();
+        let answer = match dispatch::start(front, session, frame).await {
+            Ok(answer) => answer,
+            Err(why) => return Ended::Malformed(why),
+        };
+        let Some(answer) = answer else { continue };
+        let answer: Answer = Box::pin(async move {
+            let pieces = answer.await;
+            drop(large);
+            pieces
+        });
+        if answers.send(answer).await.is_err() {
+            return Ended::Closed;
+        }
+    }
+}
+
+/// The length before a frame.
+async fn length(
+    input: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+) -> Result<usize, Ended> {
+    while buffer.len() < 4 {
+        buffer.reserve(16 << 10);
+        let patience = if buffer.is_empty() { IDLE } else { STALLED };
+        match timeout(patience, input.read_buf(buffer)).await {
+            Err(_) => return Err(Ended::Silent),
+            Ok(read) => {
+                if read? == 0 {
+                    return Err(Ended::Closed);
+                }
+            }
+        }
+    }
+    let length = buffer.get_i32();
+    usize::try_from(length).map_err(|_| Ended::Malformed(format!("a frame of {length} bytes")))
+}
+
+async fn write(
+    mut output: impl AsyncWrite + Unpin,
+    mut waiting: mpsc::Receiver<Answer>,
+) -> Result<(), Ended> {
+    while let Some(answer) = waiting.recv().await {
+        let pieces = answer.await.map_err(Ended::Malformed)?;
+        write_pieces(&mut output, pieces).await?;
+    }
+    Ok(())
+}
+
+async fn write_pieces(
+    output: &mut (impl AsyncWrite + Unpin),
+    mut pieces: Vec<Bytes>,
+) -> Result<(), Ended> {
+    let mut first = 0;
+    while first < pieces.len() {
+        let slices: Vec<IoSlice<'_>> =
+            pieces[first..].iter().take(PIECES).map(|piece| IoSlice::new(piece)).collect();
+        let written = timeout(STALLED, output.write_vectored(&slices)).await;
+        let mut written = written.map_err(|_| Ended::Silent)??;
+        if written == 0 {
+            return Err(Ended::Closed);
+        }
+        while let Some(piece) = pieces.get_mut(first) {
+            if written < piece.len() {
+                piece.advance(written);
+                break;
+            }
+            written -= piece.len();
+            first += 1;
+        }
+    }
+    output.flush().await?;
+    Ok(())
+}

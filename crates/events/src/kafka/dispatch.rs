@@ -1,0 +1,183 @@
+//! Which request is served by what, and in which versions: the one table.
+//!
+//! Invariant: what is advertised is served.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_wire::{Api, Codec, Reader, Request, RequestHeader, Writer, frame_response};
+
+use super::errors::code;
+use super::{Front, Session};
+use super::{cluster, configs, fetch, produce, records, topics};
+
+/// The pieces of an answer, or why there is none and the connection ends.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, String>> + Send>>;
+
+/// An API that is served: which, and the versions that are advertised. Some clients look at the
+/// lowest version of an API for what a server can do besides, so a few are advertised and, if
+/// somebody does use them, refused.
+pub(crate) struct Served {
+    pub(crate) api: Api,
+    pub(crate) min: i16,
+    pub(crate) max: i16,
+}
+
+macro_rules! table {
+    ($($module:ident $min:literal ..= $max:literal => $handler:path,)*) => {
+        /// Every API that is served, but for the one that tells which there are.
+        pub(crate) const SERVED: &[Served] = &[$(Served {
+            api: <kafka_wire::$module::Request as Request>::API, min: $min, max: $max,
+        },)*];
+
+        async fn handle(
+            front: &Arc<Front>,
+            session: &Arc<Session>,
+            header: &RequestHeader,
+            body: Bytes,
+        ) -> Result<Vec<Bytes>, String> {
+            $(if header.key == <kafka_wire::$module::Request as Request>::API.key {
+                let request = decode::<kafka_wire::$module::Request>(header, body)?;
+                let response = $handler(front, session, header, request).await;
+                return frame::<kafka_wire::$module::Request>(header, &response);
+            })*
+            Err(format!("request {} is not served", header.key))
+        }
+    };
+}
+
+table! {
+    fetch 4..=18 => fetch::fetch,
+    list_offsets 1..=11 => records::list_offsets,
+    metadata 0..=13 => cluster::metadata,
+    find_coordinator 0..=6 => cluster::find_coordinator,
+    create_topics 2..=7 => topics::create,
+    delete_topics 1..=6 => topics::delete,
+    delete_records 0..=2 => records::delete,
+    offset_for_leader_epoch 2..=4 => records::leader_epoch,
+    describe_configs 1..=4 => configs::describe,
+    alter_configs 0..=2 => configs::alter,
+    describe_log_dirs 1..=4 => cluster::log_dirs,
+    create_partitions 0..=3 => topics::add_partitions,
+    elect_leaders 0..=2 => cluster::elect_leaders,
+    incremental_alter_configs 0..=1 => configs::alter_some,
+    alter_partition_reassignments 0..=1 => cluster::reassign,
+    list_partition_reassignments 0..=0 => cluster::reassignments,
+    describe_cluster 0..=2 => cluster::describe,
+    list_config_resources 0..=1 => configs::list_resources,
+    describe_topic_partitions 0..=0 => cluster::topic_partitions,
+}
+
+const PRODUCE: Api = <kafka_wire::produce::Request as Request>::API;
+const API_VERSIONS: Api = <kafka_wire::api_versions::Request as Request>::API;
+
+/// First version that is advertised of Produce: librdkafka up to 2.11 takes its absence for a
+/// server without compression.
+const PRODUCE_MIN: i16 = 0;
+
+/// Highest of Produce: from 12 on transactions need no request that names their partitions.
+const PRODUCE_MAX: i16 = 11;
+
+/// Begins to serve a frame. Requests of one connection are started one after the other; what is
+/// returned may be waited for beside others. `None` for a request without an answer.
+pub(crate) async fn start(
+    front: &Arc<Front>,
+    session: &Arc<Session>,
+    frame: Bytes,
+) -> Result<Option<Answer>, String> {
+    let mut reader = Reader::new(frame);
+    let flexible = |key| {
+        let api = kafka_wire::APIS.iter().find(|api| api.key == key)?;
+        Some(api.flexible)
+    };
+    let header = RequestHeader::decode(&mut reader, flexible).map_err(|error| error.to_string())?;
+    let body = reader.rest();
+    front.counted(header.key);
+    if header.key == API_VERSIONS.key {
+        let pieces = api_versions(front, session, &header, body)?;
+        return Ok(Some(Box::pin(std::future::ready(Ok(pieces)))));
+    }
+    if header.key == PRODUCE.key {
+        if !(PRODUCE.min..=PRODUCE_MAX).contains(&header.version) {
+            return Err(unserved(&header));
+        }
+        let request = decode::<kafka_wire::produce::Request>(&header, body)?;
+        let acks = request.acks;
+        let started = produce::start(front, request, header.version).await;
+        if acks == 0 {
+            return Ok(None);
+        }
+        return Ok(Some(Box::pin(async move {
+            let response = started.answer().await;
+            frame_as::<kafka_wire::produce::Request>(&header, &response)
+        })));
+    }
+    let served = SERVED.iter().find(|served| served.api.key == header.key);
+    let known = served.is_some_and(|served| {
+        (served.min.max(served.api.min)..=served.max).contains(&header.version)
+    });
+    if !known {
+        return Err(unserved(&header));
+    }
+    let (front, session) = (Arc::clone(front), Arc::clone(session));
+    Ok(Some(Box::pin(async move { handle(&front, &session, &header, body).await })))
+}
+
+fn unserved(header: &RequestHeader) -> String {
+    format!("version {} of request {} is not served", header.version, header.key)
+}
+
+fn decode<R: Request>(header: &RequestHeader, body: Bytes) -> Result<R, String> {
+    let mut reader = Reader::new(body);
+    let request = R::decode(&mut reader, header.version);
+    let request = request.and_then(|request| reader.end().map(|()| request));
+    request.map_err(|error| format!("{} version {}: {error}", R::API.name, header.version))
+}
+
+fn frame<R: Request>(header: &RequestHeader, response: &R::Response) -> Result<Vec<Bytes>, String> {
+    frame_as::<R>(header, response)
+}
+
+fn frame_as<R: Request>(
+    header: &RequestHeader,
+    response: &R::Response,
+) -> Result<Vec<Bytes>, String> {
+    let write = |out: &mut Writer| response.encode(out, header.version);
+    let framed = frame_response(&R::API, header.version, header.correlation, write);
+    framed.map_err(|error| {
+        format!("the answer to {} version {} has no form: {error}", R::API.name, header.version)
+    })
+}
+
+/// Which versions there are. A version that is not known is answered in the first one's form, so
+/// that any client can read it and ask again.
+fn api_versions(
+    front: &Front,
+    session: &Session,
+    header: &RequestHeader,
+    body: Bytes,
+) -> Result<Vec<Bytes>, String> {
+    use kafka_wire::api_versions::{ApiVersion, Request, Response};
+    let one = |api_key, min_version, max_version| ApiVersion { api_key, min_version, max_version };
+    let mut all = vec![
+        one(PRODUCE.key, PRODUCE_MIN, PRODUCE_MAX),
+        one(API_VERSIONS.key, API_VERSIONS.min, API_VERSIONS.max.min(4)),
+    ];
+    all.extend(SERVED.iter().map(|served| one(served.api.key, served.min, served.max)));
+    all.sort_by_key(|api| api.api_key);
+    let mut response = Response { api_keys: all, ..Response::default() };
+    let known = (API_VERSIONS.min..=4).contains(&header.version);
+    if !known {
+        response.error_code = code::UNSUPPORTED_VERSION;
+        let first = RequestHeader { version: 0, ..header.clone() };
+        return frame_as::<Request>(&first, &response);
+    }
+    let request = decode::<Request>(header, body)?;
+    if header.version >= 3 {
+        session.software(&request.client_software_name, &request.client_software_version);
+        response.finalized_features_epoch = 1;
+    }
+    let _ = front;
+    frame_as::<Request>(header, &response)
+}

@@ -1,0 +1,117 @@
+//! The protocol's error codes, and which of them says what the engine means.
+
+use crate::engine::batch::BatchError;
+use crate::engine::log::TopicError;
+use crate::engine::partition::AppendError;
+use crate::engine::producers::SequenceError;
+
+#[allow(missing_docs, dead_code, reason = "the protocol's own names, used or not")]
+pub mod code {
+    pub const UNKNOWN_SERVER_ERROR: i16 = -1;
+    pub const NONE: i16 = 0;
+    pub const OFFSET_OUT_OF_RANGE: i16 = 1;
+    pub const CORRUPT_MESSAGE: i16 = 2;
+    pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+    pub const MESSAGE_TOO_LARGE: i16 = 10;
+    pub const OFFSET_METADATA_TOO_LARGE: i16 = 12;
+    pub const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+    pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    pub const NOT_COORDINATOR: i16 = 16;
+    pub const INVALID_TOPIC_EXCEPTION: i16 = 17;
+    pub const INVALID_REQUIRED_ACKS: i16 = 21;
+    pub const ILLEGAL_GENERATION: i16 = 22;
+    pub const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
+    pub const INVALID_GROUP_ID: i16 = 24;
+    pub const UNKNOWN_MEMBER_ID: i16 = 25;
+    pub const INVALID_SESSION_TIMEOUT: i16 = 26;
+    pub const REBALANCE_IN_PROGRESS: i16 = 27;
+    pub const INVALID_TIMESTAMP: i16 = 32;
+    pub const UNSUPPORTED_VERSION: i16 = 35;
+    pub const TOPIC_ALREADY_EXISTS: i16 = 36;
+    pub const INVALID_PARTITIONS: i16 = 37;
+    pub const INVALID_REPLICATION_FACTOR: i16 = 38;
+    pub const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
+    pub const INVALID_CONFIG: i16 = 40;
+    pub const INVALID_REQUEST: i16 = 42;
+    pub const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
+    pub const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+    pub const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+    pub const INVALID_PRODUCER_EPOCH: i16 = 47;
+    pub const INVALID_TXN_STATE: i16 = 48;
+    pub const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
+    pub const INVALID_TRANSACTION_TIMEOUT: i16 = 50;
+    pub const CONCURRENT_TRANSACTIONS: i16 = 51;
+    pub const KAFKA_STORAGE_ERROR: i16 = 56;
+    pub const SECURITY_DISABLED: i16 = 54;
+    pub const NON_EMPTY_GROUP: i16 = 68;
+    pub const GROUP_ID_NOT_FOUND: i16 = 69;
+    pub const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+    pub const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
+    pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
+    pub const MEMBER_ID_REQUIRED: i16 = 79;
+    pub const GROUP_MAX_SIZE_REACHED: i16 = 81;
+    pub const FENCED_INSTANCE_ID: i16 = 82;
+    pub const INVALID_RECORD: i16 = 87;
+    pub const UNSTABLE_OFFSET_COMMIT: i16 = 88;
+    pub const PRODUCER_FENCED: i16 = 90;
+    pub const POLICY_VIOLATION: i16 = 44;
+    pub const UNKNOWN_LEADER_EPOCH: i16 = 75;
+    pub const UNKNOWN_TOPIC_ID: i16 = 100;
+    pub const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
+    pub const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
+    pub const FETCH_SESSION_TOPIC_ID_ERROR: i16 = 106;
+    pub const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
+    pub const ELECTION_NOT_NEEDED: i16 = 84;
+    pub const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
+}
+
+/// What a store says when it does not take something; clients send it again.
+pub(crate) fn of_store(_: &volumes::AppendError) -> i16 {
+    code::KAFKA_STORAGE_ERROR
+}
+
+pub(crate) fn of_batch(error: &BatchError) -> i16 {
+    match error {
+        BatchError::Corrupt(_) => code::CORRUPT_MESSAGE,
+        BatchError::Magic(_) => code::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        BatchError::Invalid(_) => code::INVALID_RECORD,
+        BatchError::Compression(_) => code::UNSUPPORTED_COMPRESSION_TYPE,
+        BatchError::TooLarge { .. } => code::MESSAGE_TOO_LARGE,
+        BatchError::Time => code::INVALID_TIMESTAMP,
+    }
+}
+
+pub(crate) fn of_append(error: &AppendError) -> i16 {
+    match error {
+        AppendError::Sequence(SequenceError::Fenced { .. }) => code::INVALID_PRODUCER_EPOCH,
+        AppendError::Sequence(SequenceError::OutOfOrder { .. }) => {
+            code::OUT_OF_ORDER_SEQUENCE_NUMBER
+        }
+        AppendError::Sequence(SequenceError::Duplicate { .. }) => code::DUPLICATE_SEQUENCE_NUMBER,
+        AppendError::Sequence(SequenceError::Transaction(_)) => code::INVALID_TXN_STATE,
+        AppendError::Store(volumes::AppendError::TooLarge { .. }) => code::MESSAGE_TOO_LARGE,
+        AppendError::Store(error) => of_store(error),
+        AppendError::Read(_) | AppendError::Unlearned => code::KAFKA_STORAGE_ERROR,
+        AppendError::Deleted => code::UNKNOWN_TOPIC_OR_PARTITION,
+    }
+}
+
+pub(crate) fn of_read(error: &volumes::ReadError) -> i16 {
+    match error {
+        volumes::ReadError::Trimmed { .. } => code::OFFSET_OUT_OF_RANGE,
+        volumes::ReadError::Damaged { .. } | volumes::ReadError::Failed { .. } => {
+            code::KAFKA_STORAGE_ERROR
+        }
+    }
+}
+
+pub(crate) fn of_topic(error: &TopicError) -> i16 {
+    match error {
+        TopicError::Exists(_) => code::TOPIC_ALREADY_EXISTS,
+        TopicError::Unknown => code::UNKNOWN_TOPIC_OR_PARTITION,
+        TopicError::Name(_) => code::INVALID_TOPIC_EXCEPTION,
+        TopicError::Partitions(_) => code::INVALID_PARTITIONS,
+        TopicError::Config(_) => code::INVALID_CONFIG,
+        TopicError::Store(error) => of_store(error),
+    }
+}

@@ -1,0 +1,120 @@
+//! Produce: batches are checked and appended when the request is read; the answer waits until they
+//! are durable.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kafka_wire::produce::{
+    PartitionProduceData, PartitionProduceResponse, Request, Response, TopicProduceResponse,
+};
+
+use super::Front;
+use super::errors::{self, code};
+use crate::engine::log::Topic;
+use crate::engine::partition::Appending;
+
+/// A request whose batches are on their way.
+pub(crate) struct Started {
+    topics: Vec<(TopicProduceResponse, Vec<Outcome>)>,
+}
+
+struct Outcome {
+    response: PartitionProduceResponse,
+    appending: Option<Appending>,
+}
+
+/// Checks and appends.
+pub(crate) async fn start(front: &Arc<Front>, request: Request, version: i16) -> Started {
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for data in request.topic_data {
+        let topic = front.topic(&data.name, data.topic_id);
+        let mut outcomes = Vec::with_capacity(data.partition_data.len());
+        for partition in data.partition_data {
+            let outcome = match (&topic, request.acks) {
+                (_, acks) if !(-1..=1).contains(&acks) => {
+                    refused(&partition, code::INVALID_REQUIRED_ACKS, None)
+                }
+                (None, _) if version >= 13 => refused(&partition, code::UNKNOWN_TOPIC_ID, None),
+                (None, _) => refused(&partition, code::UNKNOWN_TOPIC_OR_PARTITION, None),
+                (Some(topic), _) => one(front, topic, partition).await,
+            };
+            outcomes.push(outcome);
+        }
+        let response = TopicProduceResponse {
+            name: data.name,
+            topic_id: data.topic_id,
+            ..TopicProduceResponse::default()
+        };
+        topics.push((response, outcomes));
+    }
+    Started { topics }
+}
+
+fn refused(data: &PartitionProduceData, error_code: i16, message: Option<String>) -> Outcome {
+    let response = PartitionProduceResponse {
+        index: data.index,
+        error_code,
+        base_offset: -1,
+        error_message: message.map(Into::into),
+        ..PartitionProduceResponse::default()
+    };
+    Outcome { response, appending: None }
+}
+
+async fn one(front: &Arc<Front>, topic: &Topic, data: PartitionProduceData) -> Outcome {
+    let Some(partition) = topic.partition(data.index) else {
+        return refused(&data, code::UNKNOWN_TOPIC_OR_PARTITION, None);
+    };
+    let mut records = data.records.clone().unwrap_or_default();
+    let batch = match front.log.check(topic, &mut records) {
+        Ok(batch) => batch,
+        Err(error) => return refused(&data, errors::of_batch(&error), Some(error.to_string())),
+    };
+    if !records.is_empty() {
+        let why = "one batch a partition and request is taken".to_owned();
+        return refused(&data, code::INVALID_RECORD, Some(why));
+    }
+    let head = batch.head;
+    if head.is_transactional() {
+        return refused(&data, code::INVALID_TXN_STATE, None);
+    }
+    let bytes = batch.bytes.len() as u64;
+    match front.log.append(topic, &partition, batch).await {
+        Ok(appending) => {
+            front.counts.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+            let records = u64::from(head.records.unsigned_abs());
+            front.counts.records_in.fetch_add(records, Ordering::Relaxed);
+            let time = if topic.config().gives_time() { front.log.now_ms() } else { -1 };
+            let response = PartitionProduceResponse {
+                index: data.index,
+                base_offset: appending.base_offset,
+                log_append_time_ms: time,
+                log_start_offset: partition.start_offset(),
+                ..PartitionProduceResponse::default()
+            };
+            Outcome { response, appending: Some(appending) }
+        }
+        Err(error) => refused(&data, errors::of_append(&error), Some(error.to_string())),
+    }
+}
+
+impl Started {
+    /// The answer, once all is durable or known not to be.
+    pub(crate) async fn answer(self) -> Response {
+        let mut responses = Vec::with_capacity(self.topics.len());
+        for (mut topic, outcomes) in self.topics {
+            for Outcome { mut response, appending } in outcomes {
+                if let Some(appending) = appending
+                    && let Err(error) = appending.durable().await
+                {
+                    response.error_code = errors::of_append(&error);
+                    response.error_message = Some(error.to_string().into());
+                    response.base_offset = -1;
+                }
+                topic.partition_responses.push(response);
+            }
+            responses.push(topic);
+        }
+        Response { responses, ..Response::default() }
+    }
+}
