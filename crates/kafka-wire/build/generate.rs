@@ -36,6 +36,10 @@ pub(crate) fn all(messages: &[Message]) -> String {
                 );
             }
         }
+        // Who answers says what there is; what a version has no place for is left out.
+        for message in messages.iter().filter(|message| matches!(message.api, Some((_, false)))) {
+            ignore_all(&mut made, "Response", &message.fields);
+        }
         for (name, structure) in &made {
             let flexible = match messages[0].flexible {
                 i16::MAX => "false".to_owned(),
@@ -106,6 +110,15 @@ fn gather(all: &mut BTreeMap<String, Structure>, name: &str, fields: &[Field], w
             "two structures `{name}` differ"
         );
         field.versions = union(field.versions, same.versions);
+    }
+}
+
+fn ignore_all(all: &mut BTreeMap<String, Structure>, name: &str, fields: &[Field]) {
+    for field in fields.iter().filter(|field| !field.fields.is_empty()) {
+        ignore_all(all, &field.kind, &field.fields);
+    }
+    for field in all.get_mut(name).into_iter().flat_map(|structure| &mut structure.fields) {
+        field.ignorable = true;
     }
 }
 

@@ -11,7 +11,8 @@
 //! in the versions of `null=` if that is said. VERSIONS is `3+`, `3`, `3..5`; without it a field
 //! is in all of the message's. A message is flexible (compact lengths, tagged fields) from
 //! `flexible=` on; `classic` excepts a field. A field without a version to be in is left out if it
-//! is `ignorable` and cannot be encoded otherwise, unless it has its default.
+//! is `ignorable` and cannot be encoded otherwise, unless it has its default; in a response every
+//! field is.
 
 /// First and last version.
 pub(crate) type Versions = (i16, i16);

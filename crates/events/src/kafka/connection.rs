@@ -42,7 +42,7 @@ const PIECES: usize = 64;
 
 /// What all connections share.
 #[derive(Clone, Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     large: Arc<Semaphore>,
 }
 
@@ -54,7 +54,7 @@ impl Default for Shared {
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// The client hung up.
     #[error("the client hung up")]
     Closed,
@@ -70,7 +70,7 @@ pub enum Ended {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(
+pub(crate) async fn serve(
     front: Arc<Front>,
     session: Session,
     stream: impl AsyncRead + AsyncWrite + Send,

@@ -53,6 +53,8 @@ pub struct Counts {
     requests: Mutex<HashMap<i16, u64>>,
     /// Open connections.
     pub connections: AtomicU64,
+    /// Connections that ended because the client sent what is no request.
+    pub malformed: AtomicU64,
     /// Bytes of records that came.
     pub bytes_in: AtomicU64,
     /// Bytes of records that were given out.
@@ -184,6 +186,9 @@ pub async fn serve(
             front.counts.connections.fetch_add(1, Ordering::Relaxed);
             let ended = connection::serve(Arc::clone(&front), session, stream).await;
             front.counts.connections.fetch_sub(1, Ordering::Relaxed);
+            if matches!(ended, connection::Ended::Malformed(_)) {
+                front.counts.malformed.fetch_add(1, Ordering::Relaxed);
+            }
             ended
         });
     }
