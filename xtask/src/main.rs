@@ -1,9 +1,10 @@
-//! The project's chores, one command each: `cargo xtask test|faults|tidy|docs|bench|fuzz`.
+//! The project's chores, one command each: `cargo xtask test|faults|tidy|docs|bench|compat|fuzz`.
 //!
 //! Not here: anything that a user of `ms` needs. Each chore installs what it needs by package
 //! name, and says what it installs.
 
 mod bench;
+mod compat;
 mod fuzz;
 mod run;
 mod test;
@@ -19,6 +20,8 @@ cargo xtask faults          what `test` runs in a lean form: 1,000 simulated run
 cargo xtask tidy            house rules: dependencies between crates, module heads, leftovers
 cargo xtask docs            writes the tables of docs/ again
 cargo xtask bench up|edge|compose|volumes  measures against what a user would otherwise pick
+cargo xtask compat events [SUITE ...]
+                            the suites that others wrote, run against ours; writes docs/compat-events.md
 cargo xtask fuzz [TARGET] [--seconds N]
                             every parser of outside bytes, or one, for N (60) seconds each";
 
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         ["faults"] => faults(),
         ["docs"] => docs(),
         ["bench", what, rest @ ..] => bench::run(what, rest),
+        ["compat", "events", rest @ ..] => compat::run(rest),
         ["fuzz", rest @ ..] if fuzz::arguments(rest).is_some() => fuzz::run(rest),
         _ => {
             eprintln!("{USAGE}");

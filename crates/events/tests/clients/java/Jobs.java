@@ -142,7 +142,11 @@ public final class Jobs {
             until(() -> {
                 for (var reader : List.of(first, second)) {
                     reader.poll(Duration.ofMillis(50)).forEach(record -> taken.add(record.value()));
-                    reader.commitSync();
+                    try {
+                        reader.commitSync();
+                    } catch (CommitFailedException | RebalanceInProgressException rebalance) {
+                        // The members change places while this waits.
+                    }
                 }
                 return taken.size() == 200 && first.assignment().size() == 2 && second.assignment().size() == 2;
             }, "200 values and two partitions each");

@@ -1,0 +1,317 @@
+//! The suites: where each comes from, how it is made ready and run, and how its words are read.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::{Done, Outcome, folder};
+use crate::run;
+
+/// A suite's version, and what came of each test.
+type Results = Result<(String, Vec<Done>)>;
+
+/// A suite.
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// Against a server.
+    pub(crate) run: fn(&str) -> Results,
+}
+
+pub(crate) const ALL: &[Suite] = &[
+    Suite {
+        name: "confluent-kafka",
+        about: "client jobs, Python over librdkafka",
+        run: |a| python("confluent", a),
+    },
+    Suite {
+        name: "kafka-python",
+        about: "client jobs, Python",
+        run: |a| python("kafka_python", a),
+    },
+    Suite { name: "aiokafka", about: "client jobs, Python asyncio", run: |a| python("aio", a) },
+    Suite { name: "kafkajs", about: "client jobs, Node.js", run: node },
+    Suite { name: "franz-go", about: "client jobs, Go", run: go },
+    Suite { name: "java-4", about: "client jobs, Java", run: |a| java("4.2.0", a) },
+    Suite { name: "java-3", about: "client jobs, Java", run: |a| java("3.9.1", a) },
+    Suite { name: "librdkafka", about: "its own tests that need a broker", run: librdkafka },
+    Suite {
+        name: "kafka-python-tests",
+        about: "its own integration tests",
+        run: kafka_python_tests,
+    },
+];
+
+fn clients() -> PathBuf {
+    run::root().join("crates/events/tests/clients")
+}
+
+/// Runs a program and gives what it printed, whatever it ended with.
+fn printed(dir: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<String> {
+    let out = Command::new(program)
+        .args(args)
+        .envs(env.iter().copied())
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run `{program}`"))?;
+    let mut all = String::from_utf8_lossy(&out.stdout).into_owned();
+    all.push_str(&String::from_utf8_lossy(&out.stderr));
+    Ok(all)
+}
+
+/// Lines in the form of TAP: `ok 1 - NAME VERSION: TEST`.
+fn tap(text: &str) -> (String, Vec<Done>) {
+    let mut version = String::new();
+    let mut done: Vec<Done> = Vec::new();
+    for line in text.lines() {
+        let (outcome, rest) = match (line.strip_prefix("ok "), line.strip_prefix("not ok ")) {
+            (Some(rest), _) => (Outcome::Passed, rest),
+            (_, Some(rest)) => (Outcome::Failed, rest),
+            _ => {
+                if let (Some(why), Some(last)) = (line.strip_prefix("  # "), done.last_mut()) {
+                    why.clone_into(&mut last.why);
+                }
+                continue;
+            }
+        };
+        let (rest, skip) =
+            rest.split_once(" # SKIP ").map_or((rest, ""), |(rest, why)| (rest, why));
+        let Some((client, test)) =
+            rest.split_once(" - ").and_then(|(_, rest)| rest.split_once(": "))
+        else {
+            continue;
+        };
+        client.rsplit(' ').next().unwrap_or_default().clone_into(&mut version);
+        let outcome = if skip.is_empty() { outcome } else { Outcome::Skipped };
+        done.push(Done { test: test.to_owned(), outcome, why: skip.to_owned() });
+    }
+    (version, done)
+}
+
+fn venv() -> Result<PathBuf> {
+    let venv = folder().join("venv");
+    if !venv.join("bin/aiokafka-ready").exists() {
+        run::need("python3", &["python3", "python3-venv"])?;
+        run::run_in(&folder(), "python3", &["-m", "venv", "venv"])?;
+        let wanted = [
+            "confluent-kafka==2.16.1",
+            "kafka-python==3.0.12",
+            "aiokafka==0.14.0",
+            "cramjam",
+            "lz4",
+            "python-snappy",
+            "zstandard",
+            "pytest",
+            "pytest-timeout",
+        ];
+        let pip = venv.join("bin/pip");
+        let args = [&["install", "--quiet"][..], &wanted].concat();
+        run::run_in(&folder(), &pip.to_string_lossy(), &args)?;
+        std::fs::write(venv.join("bin/aiokafka-ready"), "")?;
+    }
+    Ok(venv)
+}
+
+fn python(script: &str, address: &str) -> Results {
+    let python = venv()?.join("bin/python");
+    let file = format!("{script}.py");
+    Ok(tap(&printed(&clients(), &python.to_string_lossy(), &[&file, address], &[])?))
+}
+
+fn copied(name: &str) -> Result<PathBuf> {
+    let to = folder().join(name);
+    std::fs::create_dir_all(&to)?;
+    for entry in std::fs::read_dir(clients().join(name))? {
+        let from = entry?.path();
+        if let Some(file) = from.file_name().filter(|_| from.is_file()) {
+            std::fs::copy(&from, to.join(file))?;
+        }
+    }
+    Ok(to)
+}
+
+fn node(address: &str) -> Results {
+    run::need("npm", &["nodejs", "npm"])?;
+    let dir = copied("node")?;
+    run::run_in(&dir, "npm", &["install", "--silent", "--no-audit", "--no-fund"])?;
+    Ok(tap(&printed(&dir, "node", &["jobs.js", address], &[])?))
+}
+
+fn go(address: &str) -> Results {
+    run::need("go", &["golang-go"])?;
+    let dir = copied("go")?;
+    run::run_in(&dir, "go", &["build", "-o", "jobs", "."])?;
+    let (_, done) = tap(&printed(&dir, "./jobs", &[address], &[])?);
+    let module = std::fs::read_to_string(dir.join("go.mod"))?;
+    let line = module.lines().find(|line| line.contains("franz-go v")).unwrap_or_default();
+    Ok((line.rsplit(' ').next().unwrap_or_default().to_owned(), done))
+}
+
+fn java(version: &str, address: &str) -> Results {
+    run::need("mvn", &["maven", "default-jdk-headless"])?;
+    let dir = folder().join(format!("java-{version}"));
+    std::fs::create_dir_all(&dir)?;
+    let dependency = |group: &str, name: &str, version: &str| {
+        format!(
+            "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
+        )
+    };
+    let pom = format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+         <groupId>x</groupId><artifactId>x</artifactId><version>1</version><dependencies>{}{}</dependencies></project>",
+        dependency("org.apache.kafka", "kafka-clients", version),
+        dependency("org.slf4j", "slf4j-nop", "1.7.36"),
+    );
+    std::fs::write(dir.join("pom.xml"), pom)?;
+    let path = ["-q", "dependency:build-classpath", "-Dmdep.outputFile=path.txt"];
+    run::run_in(&dir, "mvn", &path)?;
+    let path = std::fs::read_to_string(dir.join("path.txt"))?;
+    let source = clients().join("java/Jobs.java");
+    run::run_in(&dir, "javac", &["-nowarn", "-cp", &path, "-d", "out", &source.to_string_lossy()])?;
+    Ok(tap(&printed(&dir, "java", &["-cp", &format!("{path}:out"), "Jobs", address], &[])?))
+}
+
+/// The source of a crate that carries librdkafka with its tests.
+fn librdkafka(address: &str) -> Results {
+    const CRATE: &str = "rdkafka-sys@=4.10.0";
+    run::need("g++", &["g++", "make", "libssl-dev", "zlib1g-dev", "libzstd-dev", "rapidjson-dev"])?;
+    let dir = folder().join("librdkafka");
+    if !dir.join("tests/test-runner").exists() {
+        let fetch = folder().join("fetch");
+        if !fetch.join("Cargo.toml").exists() {
+            run::run_in(
+                &folder(),
+                "cargo",
+                &["init", "--quiet", "--lib", "--name", "fetch", "fetch"],
+            )?;
+        }
+        run::run_in(&fetch, "cargo", &["add", "--quiet", CRATE])?;
+        run::run_in(&fetch, "cargo", &["vendor", "--quiet", "vendor"])?;
+        let vendored = fetch.join("vendor/rdkafka-sys/librdkafka");
+        run::run_in(&folder(), "cp", &["-r", &vendored.to_string_lossy(), "librdkafka"])?;
+        run::run_in(&dir, "./configure", &["--disable-curl"])?;
+        run::run_in(&dir, "make", &["-j2", "libs"])?;
+        run::run_in(&dir, "make", &["-j2", "-C", "tests", "test-runner"])?;
+    }
+    let tests = dir.join("tests");
+    std::fs::write(tests.join("test.conf"), format!("bootstrap.servers={address}\n"))?;
+    let source = std::fs::read_to_string(tests.join("test.c"))?;
+    let mut done = Vec::new();
+    for name in names(&source) {
+        let env = [
+            ("LD_LIBRARY_PATH", "../src:../src-cpp"),
+            ("TEST_KAFKA_VERSION", "4.0.0"),
+            ("TESTS", name.as_str()),
+        ];
+        let text =
+            printed(&tests, "timeout", &["-k", "5", "300", "./test-runner", "-L", "-p1"], &env)?;
+        done.push(verdict(&name, &plain(&text)));
+    }
+    Ok(("2.12.1".to_owned(), done))
+}
+
+/// Tests that need a broker, from the table of the runner.
+fn names(source: &str) -> Vec<String> {
+    let table = source.split("struct test tests[]").nth(1).unwrap_or_default();
+    let table = table.split("{NULL}").next().unwrap_or_default();
+    let entries = table.split("_TEST(").skip(1).filter_map(|entry| {
+        let (name, rest) = entry.split_once(',')?;
+        let flags = rest.split([',', ')']).next().unwrap_or_default();
+        let needs_broker = !flags.contains("LOCAL") && !flags.contains("MANUAL");
+        needs_broker.then(|| name.trim().to_owned())
+    });
+    entries.collect()
+}
+
+fn verdict(name: &str, text: &str) -> Done {
+    let row = text.lines().rev().find(|line| {
+        line.strip_prefix("| ").is_some_and(|rest| rest.split_whitespace().next() == Some(name))
+    });
+    let cells: Vec<&str> = row.unwrap_or_default().split('|').map(str::trim).collect();
+    let (outcome, why) = match cells.get(2).copied() {
+        Some("PASSED") => (Outcome::Passed, ""),
+        Some("SKIPPED") => (Outcome::Skipped, cells.get(4).copied().unwrap_or_default()),
+        _ => {
+            let failed = text.lines().find(|line| line.contains("failed at"));
+            (
+                Outcome::Failed,
+                failed.unwrap_or("ended without a verdict, or took over five minutes"),
+            )
+        }
+    };
+    Done { test: name.to_owned(), outcome, why: why.to_owned() }
+}
+
+/// Without colours.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        out.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, after)| after);
+    }
+    out.push_str(rest);
+    out
+}
+
+fn kafka_python_tests(address: &str) -> Results {
+    const VERSION: &str = "3.0.12";
+    let venv = venv()?;
+    let dir = folder().join(format!("kafka_python-{VERSION}"));
+    if !dir.exists() {
+        let pip = venv.join("bin/pip");
+        let wanted = format!("kafka-python=={VERSION}");
+        let args = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", &wanted];
+        run::run_in(&folder(), &pip.to_string_lossy(), &args)?;
+        run::run_in(&folder(), "tar", &["xzf", &format!("kafka_python-{VERSION}.tar.gz")])?;
+    }
+    let uri = format!("kafka://{address}");
+    let env = [("KAFKA_URI", uri.as_str()), ("KAFKA_VERSION", "4.0.0")];
+    let python = venv.join("bin/python");
+    let args =
+        ["-m", "pytest", "-rA", "--timeout", "120", "-p", "no:cacheprovider", "test/integration"];
+    let text = printed(&dir, &python.to_string_lossy(), &args, &env)?;
+    Ok((VERSION.to_owned(), text.lines().filter_map(pytest).collect()))
+}
+
+/// A line of pytest's summary.
+fn pytest(line: &str) -> Option<Done> {
+    let (word, rest) = line.split_once(' ')?;
+    let outcome = match word {
+        "PASSED" => Outcome::Passed,
+        "FAILED" | "ERROR" => Outcome::Failed,
+        "SKIPPED" => Outcome::Skipped,
+        _ => return None,
+    };
+    let (test, why) = rest.split_once(" - ").unwrap_or((rest, ""));
+    let (test, why) = match outcome {
+        Outcome::Skipped => rest.split_once(": ").unwrap_or((rest, "")),
+        _ => (test, why),
+    };
+    Some(Done { test: test.trim().to_owned(), outcome, why: why.trim().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_suites_print_is_understood() {
+        let (version, done) =
+            tap("ok 1 - aiokafka 0.14.0: a\nnot ok 2 - aiokafka 0.14.0: b\n  # why\n");
+        assert_eq!((version.as_str(), done.len()), ("0.14.0", 2));
+        assert_eq!((done[1].outcome, done[1].why.as_str()), (Outcome::Failed, "why"));
+        let source =
+            "struct test tests[] = {_TEST(0001_a, 0), _TEST(0002_b, TEST_F_LOCAL), {NULL}}";
+        assert_eq!(names(source), ["0001_a"]);
+        let text = plain(
+            "|\x1b[32m 0001_a                                   |     PASSED |   1.500s \x1b[0m|\n",
+        );
+        assert_eq!(verdict("0001_a", &text).outcome, Outcome::Passed);
+        assert_eq!(verdict("0001_b", &text).outcome, Outcome::Failed);
+        let skipped = pytest("SKIPPED [1] test/x.py:3: needs a broker").unwrap();
+        assert_eq!((skipped.outcome, skipped.why.as_str()), (Outcome::Skipped, "needs a broker"));
+    }
+}
