@@ -1,4 +1,4 @@
-//! What must hold for any bytes of `/proc/net/tcp`.
+//! What must hold for any bytes of `/proc/net/tcp`, and of certificates.
 //!
 //! Not here: the making of bytes, which `fuzz/` does. Only compiled for tests and under
 //! `cfg(fuzzing)`.
@@ -16,4 +16,12 @@ pub fn host_files(bytes: &[u8]) {
         parse_address(line);
         listener_inode(line, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080));
     }
+}
+
+/// Certificates, of which the subject is read.
+///
+/// # Panics
+/// Never; that is the property.
+pub fn subjects(bytes: &[u8]) {
+    let _ = crate::Subject::of(bytes);
 }
