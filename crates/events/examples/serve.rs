@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, SystemClock};
+use events::engine::groups::{Groups, TICK};
 use events::engine::log::{Log, Options};
 use events::kafka::{Advertised, Front, serve};
 use volumes::{Disk, RealDisk, Volumes, Workers};
@@ -28,12 +29,20 @@ async fn run(address: &str, folder: &str) -> Result<(), Box<dyn std::error::Erro
     let random = move || disk.random().map_or(0, u128::from_be_bytes);
     let options = Options { partitions: 4, ..Options::default() };
     let log = Log::open(store, clock, random(), options).await?;
-    let front = Front::new(log, Box::new(random));
+    let groups = Groups::open(&log, Duration::ZERO);
+    let front = Front::new(log, Arc::clone(&groups), Box::new(random));
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     let (trigger, drain) = net::drain();
     let limit = net::ConnectionLimit::new(10_000);
+    let tick = async {
+        loop {
+            tokio::time::sleep(TICK).await;
+            groups.tick();
+        }
+    };
     tokio::select! {
+        () = tick => {}
         () = serve(listener, Advertised::AsConnected, front, limit, drain) => {}
         _ = tokio::signal::ctrl_c() => {}
     }

@@ -6,6 +6,7 @@
 pub mod batch;
 mod codec;
 pub mod config;
+pub mod groups;
 pub mod journal;
 pub mod log;
 pub mod partition;

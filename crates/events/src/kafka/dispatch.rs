@@ -10,7 +10,7 @@ use kafka_wire::{Api, Codec, Reader, Request, RequestHeader, Writer, frame_respo
 
 use super::errors::code;
 use super::{Front, Session};
-use super::{cluster, configs, fetch, produce, records, topics};
+use super::{cluster, configs, fetch, groups, offsets, produce, records, topics};
 
 /// The pieces of an answer, or why there is none and the connection ends.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, String>> + Send>>;
@@ -51,7 +51,15 @@ table! {
     fetch 4..=18 => fetch::fetch,
     list_offsets 1..=11 => records::list_offsets,
     metadata 0..=13 => cluster::metadata,
+    offset_commit 2..=10 => offsets::commit,
+    offset_fetch 1..=10 => offsets::fetch,
     find_coordinator 0..=6 => cluster::find_coordinator,
+    join_group 0..=9 => groups::join,
+    heartbeat 0..=4 => groups::heartbeat,
+    leave_group 0..=5 => groups::leave,
+    sync_group 0..=5 => groups::sync,
+    describe_groups 0..=6 => groups::describe,
+    list_groups 0..=5 => groups::list,
     create_topics 2..=7 => topics::create,
     delete_topics 1..=6 => topics::delete,
     delete_records 0..=2 => records::delete,
@@ -60,10 +68,12 @@ table! {
     alter_configs 0..=2 => configs::alter,
     describe_log_dirs 1..=4 => cluster::log_dirs,
     create_partitions 0..=3 => topics::add_partitions,
+    delete_groups 0..=2 => groups::delete,
     elect_leaders 0..=2 => cluster::elect_leaders,
     incremental_alter_configs 0..=1 => configs::alter_some,
     alter_partition_reassignments 0..=1 => cluster::reassign,
     list_partition_reassignments 0..=0 => cluster::reassignments,
+    offset_delete 0..=0 => offsets::delete,
     describe_cluster 0..=2 => cluster::describe,
     list_config_resources 0..=1 => configs::list_resources,
     describe_topic_partitions 0..=0 => cluster::topic_partitions,

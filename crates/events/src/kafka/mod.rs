@@ -9,6 +9,8 @@ mod connection;
 mod dispatch;
 mod errors;
 mod fetch;
+mod groups;
+mod offsets;
 mod produce;
 mod records;
 mod sessions;
@@ -23,6 +25,7 @@ use kafka_wire::{Str, Uuid};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::engine::groups::Groups;
 use crate::engine::log::{Log, Topic};
 
 /// The number of the one node.
@@ -40,6 +43,7 @@ pub enum Advertised {
 /// What all connections share.
 pub struct Front {
     pub(crate) log: Arc<Log>,
+    pub(crate) groups: Arc<Groups>,
     pub(crate) sessions: sessions::Sessions,
     pub(crate) shared: connection::Shared,
     pub(crate) counts: Counts,
@@ -77,9 +81,14 @@ pub struct Session {
 
 impl Front {
     /// A front of a log. `random` gives numbers that nobody guesses or gets twice.
-    pub fn new(log: Arc<Log>, random: Box<dyn Fn() -> u128 + Send + Sync>) -> Arc<Front> {
+    pub fn new(
+        log: Arc<Log>,
+        groups: Arc<Groups>,
+        random: Box<dyn Fn() -> u128 + Send + Sync>,
+    ) -> Arc<Front> {
         Arc::new(Front {
             log,
+            groups,
             sessions: sessions::Sessions::default(),
             shared: connection::Shared::default(),
             counts: Counts::default(),

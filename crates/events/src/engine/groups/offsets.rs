@@ -1,0 +1,81 @@
+//! How far groups are: an offset for each group, topic and partition, in the journal.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::Groups;
+use crate::engine::journal::{Change, Key, Kind};
+
+/// Longest that a client may say beside an offset.
+pub const METADATA_BYTES_MAX: usize = 4096;
+
+/// What was committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The next offset to read.
+    pub offset: i64,
+    /// The leader's epoch as the client knew it, -1 for none.
+    #[serde(default)]
+    pub epoch: i32,
+    /// What the client said with it.
+    #[serde(default)]
+    pub metadata: String,
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+}
+
+fn key(group: &str, topic: &str, partition: i32) -> Key {
+    Key::new(Kind::Offset, &[group, topic, &partition.to_string()])
+}
+
+/// The change that commits an offset.
+pub fn commit(group: &str, topic: &str, partition: i32, committed: &Committed) -> Change {
+    let value = Bytes::from(serde_json::to_vec(committed).unwrap_or_default());
+    (key(group, topic, partition), Some(value))
+}
+
+impl Groups {
+    /// Commits offsets; they are durable when this resolves.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), volumes::AppendError> {
+        self.log.journal.change(changes).await
+    }
+
+    /// What a group committed of a partition.
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<Committed> {
+        let value = self.log.journal.get(&key(group, topic, partition))?;
+        serde_json::from_slice(&value).ok()
+    }
+
+    /// All that a group committed: topic, partition and what.
+    pub fn all_committed(&self, group: &str) -> Vec<(String, i32, Committed)> {
+        let all = self.log.journal.list(Kind::Offset, &[group]);
+        let mut found: Vec<_> = all
+            .iter()
+            .filter_map(|(key, value)| {
+                let parts = key.parts();
+                let [_, topic, partition] = parts.as_slice() else { return None };
+                let committed = serde_json::from_slice(value).ok()?;
+                Some(((*topic).to_owned(), partition.parse().ok()?, committed))
+            })
+            .collect();
+        found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        found
+    }
+
+    /// Forgets offsets.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub async fn forget(
+        &self,
+        group: &str,
+        partitions: &[(String, i32)],
+    ) -> Result<(), volumes::AppendError> {
+        let changes =
+            partitions.iter().map(|(topic, partition)| (key(group, topic, *partition), None));
+        self.log.journal.change(changes.collect()).await
+    }
+}
