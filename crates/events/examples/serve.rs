@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{Clock, SystemClock};
 use events::engine::groups::{Groups, TICK};
 use events::engine::log::{Log, Options};
+use events::engine::transactions::Transactions;
 use events::kafka::{Advertised, Front, serve};
 use volumes::{Disk, RealDisk, Volumes, Workers};
 
@@ -29,8 +30,9 @@ async fn run(address: &str, folder: &str) -> Result<(), Box<dyn std::error::Erro
     let random = move || disk.random().map_or(0, u128::from_be_bytes);
     let options = Options { partitions: 4, ..Options::default() };
     let log = Log::open(store, clock, random(), options).await?;
+    let transactions = Transactions::open(&log);
     let groups = Groups::open(&log, Duration::ZERO);
-    let front = Front::new(log, Arc::clone(&groups), Box::new(random));
+    let front = Front::new(log, Arc::clone(&groups), Arc::clone(&transactions), Box::new(random));
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     let (trigger, drain) = net::drain();
@@ -39,6 +41,7 @@ async fn run(address: &str, folder: &str) -> Result<(), Box<dyn std::error::Erro
         loop {
             tokio::time::sleep(TICK).await;
             groups.tick();
+            transactions.tick().await;
         }
     };
     tokio::select! {

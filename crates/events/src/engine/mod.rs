@@ -12,4 +12,5 @@ pub mod log;
 pub mod partition;
 pub mod producers;
 mod sync;
+pub mod transactions;
 pub mod waiters;

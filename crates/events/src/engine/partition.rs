@@ -7,6 +7,7 @@
 //! same; nothing is shown that is not durable; what is known of producers is what the log would
 //! tell, so after a failed append it is forgotten and read again.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -65,6 +66,8 @@ struct State {
     next: u64,
     /// `None` until somebody needs to know.
     producers: Option<Box<Producers>>,
+    /// Producers that said they would write here in a transaction that is open.
+    announced: HashSet<i64>,
     /// Counts failed appends: what was known before one may be wrong.
     life: u64,
     deleted: bool,
@@ -198,6 +201,10 @@ impl Partition {
         }
         if batch.head.producer_id >= 0 {
             let producers = state.producers.as_ref().ok_or(AppendError::Unlearned)?;
+            let producer = batch.head.producer_id;
+            if batch.head.is_transactional() && !state.announced.contains(&producer) {
+                return Err(SequenceError::Transaction(producer).into());
+            }
             if let Sequence::Again { base_offset, end_offset } = producers.check(&batch.head)? {
                 let (life, end) = (state.life, unsigned(end_offset));
                 let partition = Arc::clone(self);
@@ -236,6 +243,11 @@ impl Partition {
         state.next = self.store.resume(self.owner);
         state.producers = None;
         state.life += 1;
+    }
+
+    /// A producer will write here in its transaction, until that ends.
+    pub(crate) fn announce(&self, producer: i64) {
+        lock(&self.state).announced.insert(producer);
     }
 
     /// Adds the marker that ends a transaction to a group of several partitions. Nobody else
@@ -398,6 +410,7 @@ impl Marking<'_> {
         if let Some(producers) = &mut self.state.producers {
             producers.end(&self.head, self.commit);
         }
+        self.state.announced.remove(&self.head.producer_id);
         self.state.life
     }
 

@@ -10,7 +10,7 @@ use kafka_wire::{Api, Codec, Reader, Request, RequestHeader, Writer, frame_respo
 
 use super::errors::code;
 use super::{Front, Session};
-use super::{cluster, configs, fetch, groups, offsets, produce, records, topics};
+use super::{cluster, configs, fetch, groups, offsets, produce, records, topics, transactions};
 
 /// The pieces of an answer, or why there is none and the connection ends.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, String>> + Send>>;
@@ -63,7 +63,12 @@ table! {
     create_topics 2..=7 => topics::create,
     delete_topics 1..=6 => topics::delete,
     delete_records 0..=2 => records::delete,
+    init_producer_id 0..=5 => transactions::init_producer_id,
     offset_for_leader_epoch 2..=4 => records::leader_epoch,
+    add_partitions_to_txn 0..=3 => transactions::add_partitions,
+    add_offsets_to_txn 0..=3 => transactions::add_offsets,
+    end_txn 0..=4 => transactions::end,
+    txn_offset_commit 0..=4 => transactions::commit_offsets,
     describe_configs 1..=4 => configs::describe,
     alter_configs 0..=2 => configs::alter,
     describe_log_dirs 1..=4 => cluster::log_dirs,
@@ -75,6 +80,9 @@ table! {
     list_partition_reassignments 0..=0 => cluster::reassignments,
     offset_delete 0..=0 => offsets::delete,
     describe_cluster 0..=2 => cluster::describe,
+    describe_producers 0..=0 => transactions::describe_producers,
+    describe_transactions 0..=0 => transactions::describe,
+    list_transactions 0..=2 => transactions::list,
     list_config_resources 0..=1 => configs::list_resources,
     describe_topic_partitions 0..=0 => cluster::topic_partitions,
 }

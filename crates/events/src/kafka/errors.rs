@@ -41,6 +41,8 @@ pub(crate) mod code {
     pub(crate) const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
     pub(crate) const INVALID_TRANSACTION_TIMEOUT: i16 = 50;
     pub(crate) const CONCURRENT_TRANSACTIONS: i16 = 51;
+    pub(crate) const OPERATION_NOT_ATTEMPTED: i16 = 55;
+    pub(crate) const INVALID_REGULAR_EXPRESSION: i16 = 128;
     pub(crate) const KAFKA_STORAGE_ERROR: i16 = 56;
     pub(crate) const SECURITY_DISABLED: i16 = 54;
     pub(crate) const NON_EMPTY_GROUP: i16 = 68;

@@ -15,6 +15,7 @@ mod produce;
 mod records;
 mod sessions;
 mod topics;
+mod transactions;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::engine::groups::Groups;
 use crate::engine::log::{Log, Topic};
+use crate::engine::transactions::Transactions;
 
 /// The number of the one node.
 pub(crate) const NODE: i32 = 1;
@@ -44,6 +46,7 @@ pub enum Advertised {
 pub struct Front {
     pub(crate) log: Arc<Log>,
     pub(crate) groups: Arc<Groups>,
+    pub(crate) transactions: Arc<Transactions>,
     pub(crate) sessions: sessions::Sessions,
     pub(crate) shared: connection::Shared,
     pub(crate) counts: Counts,
@@ -84,11 +87,13 @@ impl Front {
     pub fn new(
         log: Arc<Log>,
         groups: Arc<Groups>,
+        transactions: Arc<Transactions>,
         random: Box<dyn Fn() -> u128 + Send + Sync>,
     ) -> Arc<Front> {
         Arc::new(Front {
             log,
             groups,
+            transactions,
             sessions: sessions::Sessions::default(),
             shared: connection::Shared::default(),
             counts: Counts::default(),

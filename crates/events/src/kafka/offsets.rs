@@ -135,7 +135,7 @@ fn of_group(
     header: &RequestHeader,
     group: &str,
     asked: Option<Vec<(Str, Uuid, Vec<i32>)>>,
-    _stable: bool,
+    stable: bool,
 ) -> Found {
     let told = |partition: i32, committed: Option<Committed>| match committed {
         Some(committed) => fetches::OffsetFetchResponsePartitions {
@@ -175,6 +175,10 @@ fn of_group(
         let known = topic.as_ref().map(|topic| topic.name.clone()).unwrap_or(name.to_string());
         let partitions = partitions.into_iter().map(|partition| {
             let mut one = told(partition, front.groups.committed(group, &known, partition));
+            if stable && front.transactions.has_open_offsets(group, &known, partition) {
+                one.error_code = code::UNSTABLE_OFFSET_COMMIT;
+                one.committed_offset = NONE;
+            }
             if header.version >= 10 && topic.is_none() {
                 one.error_code = code::UNKNOWN_TOPIC_ID;
             }

@@ -75,9 +75,6 @@ async fn one(front: &Arc<Front>, topic: &Topic, data: PartitionProduceData) -> O
         return refused(&data, code::INVALID_RECORD, Some(why));
     }
     let head = batch.head;
-    if head.is_transactional() {
-        return refused(&data, code::INVALID_TXN_STATE, None);
-    }
     let bytes = batch.bytes.len() as u64;
     match front.log.append(topic, &partition, batch).await {
         Ok(appending) => {
