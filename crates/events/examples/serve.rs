@@ -1,4 +1,8 @@
 //! A log on a port and a folder, for trying clients: `serve ADDRESS:PORT FOLDER`.
+//!
+//! More ways in, each on a free port that is printed: `MS_USERS=alice:tick,…` opens one with SASL,
+//! and one with SASL over TLS; `MS_SUPER_USERS=User:alice,…` and `MS_DENY=1` (nothing is allowed that
+//! no rule allows) say who may do what.
 
 #![allow(clippy::print_stdout, reason = "it is for people")]
 
@@ -9,7 +13,7 @@ use base::{Clock, SystemClock};
 use events::engine::groups::{Groups, TICK};
 use events::engine::log::{Log, Options};
 use events::engine::transactions::Transactions;
-use events::kafka::{Advertised, Front, serve};
+use events::kafka::{Advertised, Front, Listener, Mechanism, Security, serve};
 use volumes::{Disk, RealDisk, Volumes, Workers};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,11 +36,48 @@ async fn run(address: &str, folder: &str) -> Result<(), Box<dyn std::error::Erro
     let log = Log::open(store, clock, random(), options).await?;
     let transactions = Transactions::open(&log);
     let groups = Groups::open(&log, Duration::ZERO);
-    let front = Front::new(log, Arc::clone(&groups), Arc::clone(&transactions), Box::new(random));
+    let said = |name: &str| std::env::var(name).unwrap_or_default();
+    let list = |text: &str| -> Vec<String> {
+        text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    let users: Vec<(String, String)> = list(&said("MS_USERS"))
+        .iter()
+        .filter_map(|user| user.split_once(':'))
+        .map(|(user, password)| (user.to_owned(), password.to_owned()))
+        .collect();
+    let demands_login = !users.is_empty();
+    let security = Security {
+        users,
+        super_users: list(&said("MS_SUPER_USERS")),
+        allow_if_none: said("MS_DENY").is_empty(),
+        ..Security::default()
+    };
+    let (shared, ending) = (Arc::clone(&groups), Arc::clone(&transactions));
+    let front = Front::open(log, shared, ending, Box::new(random), security)?;
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     let (trigger, drain) = net::drain();
     let limit = net::ConnectionLimit::new(10_000);
+    let mut ways = tokio::task::JoinSet::new();
+    if demands_login {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = net::make_certificate(&std::path::Path::new(folder).join("tls"), &names)?;
+        let config = net::TlsConfig::new(made.certificate.clone(), made.key);
+        let tls = Arc::new(net::Tls::open(config, Arc::new(SystemClock))?);
+        for (name, tls) in [("SASL_PLAINTEXT", None), ("SASL_SSL", Some(tls))] {
+            let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+            println!("{name} on {}", bound.local_addr()?);
+            let way = Listener {
+                name: name.to_owned(),
+                advertised: Advertised::AsConnected,
+                tls,
+                mechanisms: Mechanism::ALL.to_vec(),
+                anonymous: false,
+            };
+            ways.spawn(serve(bound, way, Arc::clone(&front), limit.clone(), drain.clone()));
+        }
+        println!("certificate {}", made.certificate.display());
+    }
     let tick = async {
         loop {
             tokio::time::sleep(TICK).await;
@@ -49,6 +90,7 @@ async fn run(address: &str, folder: &str) -> Result<(), Box<dyn std::error::Erro
         () = serve(listener, Advertised::AsConnected, front, limit, drain) => {}
         _ = tokio::signal::ctrl_c() => {}
     }
+    ways.shutdown().await;
     trigger.drain(Duration::from_secs(1)).await;
     drop(workers);
     Ok(())

@@ -196,6 +196,12 @@ impl Code<'_> {
             decode.push_str(&when(read));
             encode.push_str(&when(write));
         }
+        let is_throttled =
+            name == "Response" && fields.iter().any(|f| f.name == "throttle_time_ms");
+        let throttled = match is_throttled {
+            true => "fn throttle(&mut self, wait_ms: i32) { self.throttle_time_ms = wait_ms; }\n",
+            false => "",
+        };
         let unused = if fields.is_empty() { "let _ = &mut this;" } else { "" };
         format!(
             "/// Part of {title}.\n#[derive(Clone, Debug, PartialEq)]\npub struct {name} {{ {members} }}\n\
@@ -204,7 +210,7 @@ impl Code<'_> {
              fn decode(input: &mut Reader, version: i16) -> Result<Self, DecodeError> {{\n\
              let _ = version; let mut this = Self::default(); {unused}\n{decode}\nOk(this) }}\n\
              fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {{\n\
-             let _ = version;\n{encode}\nOk(()) }} }}\n",
+             let _ = version;\n{encode}\nOk(()) }}\n{throttled} }}\n",
             title = self.message.name,
         )
     }

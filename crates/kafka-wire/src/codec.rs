@@ -19,6 +19,9 @@ pub trait Codec: Sized + Default {
     /// # Errors
     /// When it says something that the version has no place for.
     fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError>;
+
+    /// Says how long the client is to be silent, where an answer has a place for that.
+    fn throttle(&mut self, _wait_ms: i32) {}
 }
 
 /// A request, and what answers it.

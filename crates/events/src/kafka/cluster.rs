@@ -8,18 +8,14 @@ use kafka_wire::{
     find_coordinator as coordinators, list_partition_reassignments as ongoing, metadata as wire,
 };
 
+use super::access::code_of;
 use super::errors::{self, code};
 use super::{Front, NODE, Session};
 use crate::engine::log::{Topic, TopicError};
+use crate::security::acls::{CLUSTER, Operation, Resource};
 
 /// Nothing is said of what the client may do.
 const NOT_SAID: i32 = i32::MIN;
-
-/// Everything is allowed: operations 3 to 12 of topics.
-const TOPIC_OPERATIONS: i32 = 0b1_1101_1111_1000;
-
-/// And of clusters.
-const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 /// Most partitions that one answer describes.
 const PARTITIONS_MAX: usize = 2000;
@@ -38,32 +34,59 @@ pub(crate) async fn metadata(
         ..wire::Response::default()
     };
     if request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        response.cluster_authorized_operations =
+            front.operations(session, Resource::Cluster, CLUSTER);
     }
-    let operations =
-        if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { NOT_SAID };
+    let operations = |topic: &Topic| match request.include_topic_authorized_operations {
+        true => front.operations(session, Resource::Topic, &topic.name),
+        false => NOT_SAID,
+    };
+    let may =
+        |operation: Operation, name: &str| front.may(session, operation, Resource::Topic, name);
     // In the first version an empty list asks for all, and later none does.
     let asked = request.topics.filter(|topics| header.version > 0 || !topics.is_empty());
     let Some(asked) = asked else {
         let all = front.log.topics();
-        response.topics = all.iter().map(|topic| told(topic, operations)).collect();
+        let shown = all.iter().filter(|topic| may(Operation::Describe, &topic.name));
+        response.topics = shown.map(|topic| told(topic, operations(topic))).collect();
         return response;
     };
     for one in asked {
         let by_name = one.topic_id.is_zero();
         let name = one.name.clone().unwrap_or_default();
-        let found = front.topic(&name, one.topic_id);
+        let found = front.allowed_topic(session, Operation::Describe, &name, one.topic_id);
         let may_make = by_name && request.allow_auto_topic_creation;
         let topic = match found {
-            Some(topic) => told(&topic, operations),
-            None if !by_name => wire::MetadataResponseTopic {
-                error_code: code::UNKNOWN_TOPIC_ID,
+            Ok(topic) => told(&topic, operations(&topic)),
+            Err(error_code) if !by_name => wire::MetadataResponseTopic {
+                // Who knows an id alone is not told that there is one.
+                error_code: match error_code {
+                    code::TOPIC_AUTHORIZATION_FAILED => code::UNKNOWN_TOPIC_ID,
+                    other => other,
+                },
                 name: (header.version < 12).then(Str::default),
                 topic_id: one.topic_id,
                 ..wire::MetadataResponseTopic::default()
             },
-            None => match make(front, &name, may_make).await {
-                Ok(topic) => told(&topic, operations),
+            Err(error_code @ code::TOPIC_AUTHORIZATION_FAILED) => wire::MetadataResponseTopic {
+                error_code,
+                name: Some(name),
+                ..wire::MetadataResponseTopic::default()
+            },
+            Err(_)
+                if may_make
+                    && front.log.options().auto_create
+                    && !front.may_cluster(session, Operation::Create)
+                    && !may(Operation::Create, &name) =>
+            {
+                wire::MetadataResponseTopic {
+                    error_code: code::TOPIC_AUTHORIZATION_FAILED,
+                    name: Some(name),
+                    ..wire::MetadataResponseTopic::default()
+                }
+            }
+            Err(_) => match make(front, &name, may_make).await {
+                Ok(topic) => told(&topic, operations(&topic)),
                 Err(error_code) => wire::MetadataResponseTopic {
                     error_code,
                     name: Some(name),
@@ -118,14 +141,27 @@ fn told(topic: &Topic, operations: i32) -> wire::MetadataResponseTopic {
 
 /// Every group and transaction is coordinated here.
 pub(crate) async fn find_coordinator(
-    _: &Arc<Front>,
+    front: &Arc<Front>,
     session: &Arc<Session>,
     header: &RequestHeader,
     request: coordinators::Request,
 ) -> coordinators::Response {
     let (host, port) = session.advertised();
-    let error_code = if (0..=1).contains(&request.key_type) { 0 } else { code::INVALID_REQUEST };
+    let error = |key: &str| {
+        let resource = match request.key_type {
+            0 | 2 => Resource::Group,
+            1 => Resource::TransactionalId,
+            _ => return code::INVALID_REQUEST,
+        };
+        // The key of a share group's state names a topic and partition after the group.
+        let name = if request.key_type == 2 { key.split(':').next().unwrap_or(key) } else { key };
+        match front.may(session, Operation::Describe, resource, name) {
+            true => code::NONE,
+            false => code_of(resource),
+        }
+    };
     if header.version < 4 {
+        let error_code = error(&request.key);
         let error_message = (header.version > 0).then(|| "NONE".into());
         return coordinators::Response {
             error_code,
@@ -136,12 +172,12 @@ pub(crate) async fn find_coordinator(
             ..coordinators::Response::default()
         };
     }
-    let each = request.coordinator_keys.into_iter().map(|key| coordinators::Coordinator {
-        key,
+    let each = request.coordinator_keys.iter().map(|key| coordinators::Coordinator {
+        key: key.clone(),
         node_id: NODE,
         host: host.clone(),
         port,
-        error_code,
+        error_code: error(key),
         ..coordinators::Coordinator::default()
     });
     coordinators::Response { coordinators: each.collect(), ..coordinators::Response::default() }
@@ -171,21 +207,28 @@ pub(crate) async fn describe(
             port,
             ..describe_cluster::DescribeClusterBroker::default()
         }],
-        cluster_authorized_operations: if told { CLUSTER_OPERATIONS } else { NOT_SAID },
+        cluster_authorized_operations: match told {
+            true => front.operations(session, Resource::Cluster, CLUSTER),
+            false => NOT_SAID,
+        },
         ..describe_cluster::Response::default()
     }
 }
 
 pub(crate) async fn topic_partitions(
     front: &Arc<Front>,
-    _: &Arc<Session>,
+    session: &Arc<Session>,
     _: &RequestHeader,
     request: describe_topic_partitions::Request,
 ) -> describe_topic_partitions::Response {
     use describe_topic_partitions as wire;
     let mut names: Vec<Str> = request.topics.into_iter().map(|topic| topic.name).collect();
     if names.is_empty() {
-        names = front.log.topics().iter().map(|topic| topic.name.as_str().into()).collect();
+        let may = |topic: &&Arc<Topic>| {
+            front.may(session, Operation::Describe, Resource::Topic, &topic.name)
+        };
+        let all = front.log.topics();
+        names = all.iter().filter(may).map(|topic| topic.name.as_str().into()).collect();
     }
     names.sort();
     names.dedup();
@@ -199,13 +242,17 @@ pub(crate) async fn topic_partitions(
     let mut response = wire::Response::default();
     for name in names {
         let first = usize::try_from(std::mem::take(&mut from)).unwrap_or(0);
-        let Some(topic) = front.log.topic(&name) else {
-            response.topics.push(wire::DescribeTopicPartitionsResponseTopic {
-                error_code: code::UNKNOWN_TOPIC_OR_PARTITION,
-                name: Some(name),
-                ..wire::DescribeTopicPartitionsResponseTopic::default()
-            });
-            continue;
+        let found = front.allowed_topic(session, Operation::Describe, &name, Uuid::ZERO);
+        let topic = match found {
+            Ok(topic) => topic,
+            Err(error_code) => {
+                response.topics.push(wire::DescribeTopicPartitionsResponseTopic {
+                    error_code,
+                    name: Some(name),
+                    ..wire::DescribeTopicPartitionsResponseTopic::default()
+                });
+                continue;
+            }
         };
         if room == 0 {
             response.next_cursor = Some(wire::Cursor { topic_name: name, partition_index: 0 });
@@ -232,7 +279,7 @@ pub(crate) async fn topic_partitions(
             name: Some(name.clone()),
             topic_id: Uuid(topic.id.to_be_bytes()),
             partitions,
-            topic_authorized_operations: TOPIC_OPERATIONS,
+            topic_authorized_operations: front.operations(session, Resource::Topic, &topic.name),
             ..wire::DescribeTopicPartitionsResponseTopic::default()
         });
         if !is_whole {

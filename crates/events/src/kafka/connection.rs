@@ -131,6 +131,10 @@ async fn read(
             }
         }
         let frame = buffer.split_to(length).freeze();
+        let muted = session.muted(|| front.guard.clock().steady());
+        if !muted.is_zero() {
+            tokio::time::sleep(muted).await;
+        }
         let answer = match dispatch::start(front, session, frame).await {
             Ok(answer) => answer,
             Err(why) => return Ended::Malformed(why),
@@ -141,7 +145,7 @@ async fn read(
             drop(large);
             pieces
         });
-        if answers.send(answer).await.is_err() {
+        if answers.send(answer).await.is_err() || session.login.is_over() {
             return Ended::Closed;
         }
     }

@@ -4,13 +4,17 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_wire::{Api, Codec, Reader, Request, RequestHeader, Writer, frame_response};
 
+use super::access::Gated;
 use super::errors::code;
 use super::{Front, Session};
-use super::{cluster, configs, fetch, groups, offsets, produce, records, topics, transactions};
+use super::{acls, cluster, configs, fetch, groups, offsets, produce, quotas};
+use super::{records, sasl, scram, topics, transactions};
+use crate::security::quotas::Measure;
 
 /// The pieces of an answer, or why there is none and the connection ends.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, String>> + Send>>;
@@ -39,7 +43,14 @@ macro_rules! table {
         ) -> Result<Vec<Bytes>, String> {
             $(if header.key == <kafka_wire::$module::Request as Request>::API.key {
                 let request = decode::<kafka_wire::$module::Request>(header, body)?;
-                let response = $handler(front, session, header, request).await;
+                let answer = async {
+                    match request.refused(front, session) {
+                        Some(refused) => refused,
+                        None => $handler(front, session, header, request).await,
+                    }
+                };
+                let (mut response, busy) = quotas::timed(front.guard.clock(), answer).await;
+                throttle(front, session, header, busy, &mut response);
                 return frame::<kafka_wire::$module::Request>(header, &response);
             })*
             Err(format!("request {} is not served", header.key))
@@ -69,6 +80,9 @@ table! {
     add_offsets_to_txn 0..=3 => transactions::add_offsets,
     end_txn 0..=4 => transactions::end,
     txn_offset_commit 0..=4 => transactions::commit_offsets,
+    describe_acls 1..=3 => acls::describe,
+    create_acls 1..=3 => acls::create,
+    delete_acls 1..=3 => acls::delete,
     describe_configs 1..=4 => configs::describe,
     alter_configs 0..=2 => configs::alter,
     describe_log_dirs 1..=4 => cluster::log_dirs,
@@ -79,6 +93,10 @@ table! {
     alter_partition_reassignments 0..=1 => cluster::reassign,
     list_partition_reassignments 0..=0 => cluster::reassignments,
     offset_delete 0..=0 => offsets::delete,
+    describe_client_quotas 0..=1 => quotas::describe,
+    alter_client_quotas 0..=1 => quotas::alter,
+    describe_user_scram_credentials 0..=0 => scram::describe,
+    alter_user_scram_credentials 0..=0 => scram::alter,
     describe_cluster 0..=2 => cluster::describe,
     describe_producers 0..=0 => transactions::describe_producers,
     describe_transactions 0..=0 => transactions::describe,
@@ -88,6 +106,8 @@ table! {
 }
 
 const PRODUCE: Api = <kafka_wire::produce::Request as Request>::API;
+const HANDSHAKE: Api = <kafka_wire::sasl_handshake::Request as Request>::API;
+const AUTHENTICATE: Api = <kafka_wire::sasl_authenticate::Request as Request>::API;
 const API_VERSIONS: Api = <kafka_wire::api_versions::Request as Request>::API;
 
 /// First version that is advertised of Produce: librdkafka up to 2.11 takes its absence for a
@@ -104,6 +124,10 @@ pub(crate) async fn start(
     session: &Arc<Session>,
     frame: Bytes,
 ) -> Result<Option<Answer>, String> {
+    if session.login.is_bare() {
+        let answer = sasl::bare(front, session, frame).await?;
+        return Ok(Some(Box::pin(std::future::ready(Ok(vec![answer])))));
+    }
     let mut reader = Reader::new(frame);
     let flexible = |key| {
         let api = kafka_wire::APIS.iter().find(|api| api.key == key)?;
@@ -116,13 +140,21 @@ pub(crate) async fn start(
         let pieces = api_versions(front, session, &header, body)?;
         return Ok(Some(Box::pin(std::future::ready(Ok(pieces)))));
     }
+    if header.key == HANDSHAKE.key || header.key == AUTHENTICATE.key {
+        // Here and now: what the client may ask for next depends on it.
+        let pieces = login(front, session, &header, body).await?;
+        return Ok(Some(Box::pin(std::future::ready(Ok(pieces)))));
+    }
+    if !session.login.may_ask(front.guard.clock().steady()) {
+        return Err(format!("request {} comes before a login", header.key));
+    }
     if header.key == PRODUCE.key {
         if !(PRODUCE.min..=PRODUCE_MAX).contains(&header.version) {
             return Err(unserved(&header));
         }
         let request = decode::<kafka_wire::produce::Request>(&header, body)?;
         let acks = request.acks;
-        let started = produce::start(front, request, header.version).await;
+        let started = produce::start(front, session, &header, request).await;
         if acks == 0 {
             return Ok(None);
         }
@@ -140,6 +172,44 @@ pub(crate) async fn start(
     }
     let (front, session) = (Arc::clone(front), Arc::clone(session));
     Ok(Some(Box::pin(async move { handle(&front, &session, &header, body).await })))
+}
+
+/// One request of a login.
+async fn login(
+    front: &Front,
+    session: &Session,
+    header: &RequestHeader,
+    body: Bytes,
+) -> Result<Vec<Bytes>, String> {
+    use kafka_wire::{sasl_authenticate, sasl_handshake};
+    let api = if header.key == HANDSHAKE.key { HANDSHAKE } else { AUTHENTICATE };
+    if !(api.min..=api.max).contains(&header.version) {
+        return Err(unserved(header));
+    }
+    if header.key == HANDSHAKE.key {
+        let request = decode::<sasl_handshake::Request>(header, body)?;
+        let response = sasl::handshake(session, header, &request);
+        return frame::<sasl_handshake::Request>(header, &response);
+    }
+    let request = decode::<sasl_authenticate::Request>(header, body)?;
+    let response = sasl::authenticate(front, session, &request).await;
+    frame::<sasl_authenticate::Request>(header, &response)
+}
+
+/// Counts what an answer took, and says how long the client is silent from now on, if it is.
+fn throttle(
+    front: &Front,
+    session: &Session,
+    header: &RequestHeader,
+    busy: Duration,
+    response: &mut impl Codec,
+) {
+    let client_id = header.client_id.as_ref();
+    front.took(session, client_id, Measure::RequestPercentage, busy.as_secs_f64());
+    let wait = session.muted(|| front.guard.clock().steady());
+    if !wait.is_zero() {
+        response.throttle(quotas::millis(wait));
+    }
 }
 
 fn unserved(header: &RequestHeader) -> String {
@@ -182,6 +252,7 @@ fn api_versions(
         one(PRODUCE.key, PRODUCE_MIN, PRODUCE_MAX),
         one(API_VERSIONS.key, API_VERSIONS.min, API_VERSIONS.max.min(4)),
     ];
+    all.extend([HANDSHAKE, AUTHENTICATE].map(|api| one(api.key, api.min, api.max)));
     all.extend(SERVED.iter().map(|served| one(served.api.key, served.min, served.max)));
     all.sort_by_key(|api| api.api_key);
     let mut response = Response { api_keys: all, ..Response::default() };

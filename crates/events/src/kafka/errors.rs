@@ -65,6 +65,18 @@ pub(crate) mod code {
     pub(crate) const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
     pub(crate) const ELECTION_NOT_NEEDED: i16 = 84;
     pub(crate) const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
+    pub(crate) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    pub(crate) const GROUP_AUTHORIZATION_FAILED: i16 = 30;
+    pub(crate) const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
+    pub(crate) const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
+    pub(crate) const ILLEGAL_SASL_STATE: i16 = 34;
+    pub(crate) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
+    pub(crate) const SASL_AUTHENTICATION_FAILED: i16 = 58;
+    pub(crate) const THROTTLING_QUOTA_EXCEEDED: i16 = 89;
+    pub(crate) const RESOURCE_NOT_FOUND: i16 = 91;
+    pub(crate) const DUPLICATE_RESOURCE: i16 = 92;
+    pub(crate) const UNACCEPTABLE_CREDENTIAL: i16 = 93;
+    pub(crate) const INVALID_UPDATE_VERSION: i16 = 95;
 }
 
 /// What a store says when it does not take something; clients send it again.

@@ -18,6 +18,8 @@ use super::{Front, Session};
 use crate::engine::log::learn;
 use crate::engine::partition::Partition;
 use crate::engine::waiters::Waiter;
+use crate::security::acls::Operation;
+use crate::security::quotas::Measure;
 
 /// Longest that anybody waits.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -29,12 +31,12 @@ const BYTES_MAX: usize = 64 << 20;
 struct Asked {
     place: Place,
     wanted: Wanted,
-    partition: Option<Arc<Partition>>,
+    partition: Result<Arc<Partition>, i16>,
 }
 
 pub(crate) async fn fetch(
     front: &Arc<Front>,
-    _: &Arc<Session>,
+    session: &Arc<Session>,
     header: &RequestHeader,
     request: Request,
 ) -> Response {
@@ -48,7 +50,7 @@ pub(crate) async fn fetch(
             if let Err(error_code) = held.update(&request, true) {
                 return Response { error_code, ..Response::default() };
             }
-            let found = gather(front, header, &request, &held).await;
+            let found = gather(front, session, header, &request, &held).await;
             answer(0, found)
         }
         Kind::Session(id, held, is_new) => {
@@ -56,7 +58,7 @@ pub(crate) async fn fetch(
             if let Err(error_code) = held.update(&request, is_new) {
                 return Response { error_code, ..Response::default() };
             }
-            let found = gather(front, header, &request, &held).await;
+            let found = gather(front, session, header, &request, &held).await;
             // Only what the client does not know yet, and who got something comes last next time.
             let mut told = Vec::new();
             let mut served = HashSet::new();
@@ -102,6 +104,7 @@ fn answer(session_id: i32, found: Vec<(Place, PartitionData)>) -> Response {
 /// Reads until there is enough or the time is over.
 async fn gather(
     front: &Arc<Front>,
+    session: &Session,
     header: &RequestHeader,
     request: &Request,
     held: &Held,
@@ -109,8 +112,9 @@ async fn gather(
     let mut asked = Vec::with_capacity(held.order.len());
     for place in &held.order {
         let Some(wanted) = held.wanted.get(place) else { continue };
-        let topic = front.topic(&place.1, place.0);
-        let partition = topic.and_then(|topic| topic.partition(place.2));
+        let topic = front.allowed_topic(session, Operation::Read, &place.1, place.0);
+        let partition = topic
+            .and_then(|topic| topic.partition(place.2).ok_or(code::UNKNOWN_TOPIC_OR_PARTITION));
         asked.push(Asked { place: place.clone(), wanted: wanted.clone(), partition });
     }
     let wait = u64::try_from(request.max_wait_ms).map_or(Duration::ZERO, Duration::from_millis);
@@ -121,7 +125,7 @@ async fn gather(
     let waiter = Waiter::new();
     loop {
         for one in &asked {
-            if let Some(partition) = &one.partition {
+            if let Ok(partition) = &one.partition {
                 partition.wait(&waiter);
             }
         }
@@ -129,6 +133,8 @@ async fn gather(
         let in_time = Instant::now() < deadline;
         if bytes >= least || is_final || !in_time {
             front.counts.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+            let client_id = header.client_id.as_ref();
+            front.took(session, client_id, Measure::ConsumerByteRate, bytes as f64);
             return found;
         }
         let _ = timeout_at(deadline, waiter.woken()).await;
@@ -146,14 +152,13 @@ async fn read_all(
         (Vec::with_capacity(asked.len()), 0, asked.is_empty());
     for one in asked {
         let room = most.saturating_sub(total);
-        let Some(partition) = &one.partition else {
-            let error = match one.place.0.is_zero() {
-                true => code::UNKNOWN_TOPIC_OR_PARTITION,
-                false => code::UNKNOWN_TOPIC_ID,
-            };
-            found.push((one.place.clone(), failed(&one.wanted.partition, error)));
-            is_final = true;
-            continue;
+        let partition = match &one.partition {
+            Ok(partition) => partition,
+            Err(error) => {
+                found.push((one.place.clone(), failed(&one.wanted.partition, *error)));
+                is_final = true;
+                continue;
+            }
         };
         let is_first = total == 0;
         let data = read_one(partition, &one.wanted.partition, room, is_first, committed_only).await;

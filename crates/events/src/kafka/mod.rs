@@ -1,8 +1,11 @@
 //! The Kafka protocol in front of the log.
 //!
-//! Not here: what an offset or a group is (`engine`); who may connect (`net`). Frames come in
-//! through [`serve`]; [`dispatch`] has the one table of what is served.
+//! Not here: what an offset or a group is (`engine`); TLS (`net`); how rules are decided
+//! (`security`). Frames come in through [`serve`]; [`dispatch`] has the one table of what is
+//! served, [`access`] the one of who may ask for it.
 
+mod access;
+mod acls;
 mod cluster;
 mod configs;
 mod connection;
@@ -10,9 +13,14 @@ mod dispatch;
 mod errors;
 mod fetch;
 mod groups;
+mod guard;
+mod listener;
 mod offsets;
 mod produce;
+mod quotas;
 mod records;
+mod sasl;
+mod scram;
 mod sessions;
 mod topics;
 mod transactions;
@@ -23,24 +31,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kafka_wire::{Str, Uuid};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::engine::groups::Groups;
-use crate::engine::log::{Log, Topic};
+use crate::engine::log::{Log, OpenError, Topic};
 use crate::engine::transactions::Transactions;
+
+pub use guard::{Guard, Security};
+pub use listener::{Advertised, Listener};
+pub use sasl::Mechanism;
 
 /// The number of the one node.
 pub(crate) const NODE: i32 = 1;
-
-/// Who a client is told to connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Advertised {
-    /// The address that the client connected to: whoever got here by it gets here again.
-    AsConnected,
-    /// A name and port.
-    As(String, u16),
-}
 
 /// What all connections share.
 pub struct Front {
@@ -50,6 +53,7 @@ pub struct Front {
     pub(crate) sessions: sessions::Sessions,
     pub(crate) shared: connection::Shared,
     pub(crate) counts: Counts,
+    pub(crate) guard: Guard,
     random: Box<dyn Fn() -> u128 + Send + Sync>,
 }
 
@@ -68,6 +72,10 @@ pub struct Counts {
     pub bytes_out: AtomicU64,
     /// Records that came.
     pub records_in: AtomicU64,
+    /// Connections that ended in their TLS handshake.
+    pub handshakes_failed: AtomicU64,
+    /// Logins with a wrong user or password.
+    pub logins_failed: AtomicU64,
 }
 
 /// One connection as handlers see it.
@@ -77,28 +85,41 @@ pub struct Session {
     pub peer: SocketAddr,
     /// Where it connected to.
     pub local: SocketAddr,
-    /// What it is told to connect to.
-    pub advertised: Advertised,
+    /// What it came in by.
+    pub listener: Arc<Listener>,
     software: Mutex<(String, String)>,
+    pub(crate) login: sasl::Login,
 }
 
 impl Front {
     /// A front of a log. `random` gives numbers that nobody guesses or gets twice.
-    pub fn new(
+    ///
+    /// # Errors
+    /// When what the log has of rules and credentials cannot be read: rather nothing is served than
+    /// something to the wrong people.
+    pub fn open(
         log: Arc<Log>,
         groups: Arc<Groups>,
         transactions: Arc<Transactions>,
         random: Box<dyn Fn() -> u128 + Send + Sync>,
-    ) -> Arc<Front> {
-        Arc::new(Front {
+        security: Security,
+    ) -> Result<Arc<Front>, OpenError> {
+        let guard = Guard::open(&log, security, &random)?;
+        Ok(Arc::new(Front {
             log,
             groups,
             transactions,
             sessions: sessions::Sessions::default(),
             shared: connection::Shared::default(),
             counts: Counts::default(),
+            guard,
             random,
-        })
+        }))
+    }
+
+    /// Who may do what.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// What was counted.
@@ -149,9 +170,15 @@ impl Counts {
 }
 
 impl Session {
-    /// A connection.
-    pub fn new(peer: SocketAddr, local: SocketAddr, advertised: Advertised) -> Session {
-        Session { peer, local, advertised, software: Mutex::default() }
+    /// A connection; `subject` is of the certificate that it showed.
+    pub fn new(
+        peer: SocketAddr,
+        local: SocketAddr,
+        listener: Arc<Listener>,
+        subject: Option<&net::Subject>,
+    ) -> Session {
+        let login = sasl::Login::new(&listener, subject);
+        Session { peer, local, listener, software: Mutex::default(), login }
     }
 
     pub(crate) fn software(&self, name: &str, version: &str) {
@@ -161,7 +188,7 @@ impl Session {
 
     /// Host and port that clients of this connection reach the node at.
     pub(crate) fn advertised(&self) -> (Str, i32) {
-        match &self.advertised {
+        match &self.listener.advertised {
             Advertised::As(host, port) => (host.as_str().into(), i32::from(*port)),
             Advertised::AsConnected => {
                 (self.local.ip().to_canonical().to_string().into(), i32::from(self.local.port()))
@@ -173,11 +200,12 @@ impl Session {
 /// Accepts connections until the drain begins, and serves them until they end or it is over.
 pub async fn serve(
     listener: TcpListener,
-    advertised: Advertised,
+    by: impl Into<Listener>,
     front: Arc<Front>,
     limit: net::ConnectionLimit,
     mut drain: net::Drain,
 ) {
+    let by = Arc::new(by.into());
     let mut connections = JoinSet::new();
     loop {
         let permit = limit.acquire().await;
@@ -191,22 +219,47 @@ pub async fn serve(
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(local) = stream.local_addr() else { continue };
-        let _ = stream.set_nodelay(true);
-        let session = Session::new(peer, local, advertised.clone());
-        let front = Arc::clone(&front);
+        let (front, by) = (Arc::clone(&front), Arc::clone(&by));
         connections.spawn(async move {
             let _permit = permit;
             front.counts.connections.fetch_add(1, Ordering::Relaxed);
-            let ended = connection::serve(Arc::clone(&front), session, stream).await;
+            let ended = serve_one(&front, &by, stream, peer).await;
             front.counts.connections.fetch_sub(1, Ordering::Relaxed);
-            if matches!(ended, connection::Ended::Malformed(_)) {
+            if matches!(ended, Some(connection::Ended::Malformed(_))) {
                 front.counts.malformed.fetch_add(1, Ordering::Relaxed);
             }
-            ended
         });
     }
     drop(listener);
     // Clients go elsewhere when they are hung up on; nothing acknowledged is lost by it.
     connections.shutdown().await;
+}
+
+/// `None` when it never came to requests.
+async fn serve_one(
+    front: &Arc<Front>,
+    by: &Arc<Listener>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<connection::Ended> {
+    let local = stream.local_addr().ok()?;
+    let _ = stream.set_nodelay(true);
+    let wait = front.guard.connected(peer.ip());
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    let Some(tls) = &by.tls else {
+        let session = Session::new(peer, local, Arc::clone(by), None);
+        return Some(connection::serve(Arc::clone(front), session, stream).await);
+    };
+    match tls.accept(stream).await {
+        Ok(stream) => {
+            let session = Session::new(peer, local, Arc::clone(by), stream.subject().as_ref());
+            Some(connection::serve(Arc::clone(front), session, stream).await)
+        }
+        Err(_) => {
+            front.counts.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+    }
 }

@@ -3,19 +3,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use bytes::Bytes;
+use kafka_wire::RequestHeader;
 use kafka_wire::produce::{
     PartitionProduceData, PartitionProduceResponse, Request, Response, TopicProduceResponse,
 };
 
-use super::Front;
 use super::errors::{self, code};
+use super::{Front, Session, quotas};
 use crate::engine::log::Topic;
 use crate::engine::partition::Appending;
+use crate::security::acls::Operation;
+use crate::security::quotas::Measure;
 
 /// A request whose batches are on their way.
 pub(crate) struct Started {
     topics: Vec<(TopicProduceResponse, Vec<Outcome>)>,
+    /// How long the client is silent then.
+    wait: Duration,
 }
 
 struct Outcome {
@@ -24,19 +31,27 @@ struct Outcome {
 }
 
 /// Checks and appends.
-pub(crate) async fn start(front: &Arc<Front>, request: Request, version: i16) -> Started {
+pub(crate) async fn start(
+    front: &Arc<Front>,
+    session: &Session,
+    header: &RequestHeader,
+    request: Request,
+) -> Started {
+    let bytes = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let bytes: usize = bytes.map(|data| data.records.as_ref().map_or(0, Bytes::len)).sum();
+    let client_id = header.client_id.as_ref();
+    let wait = front.took(session, client_id, Measure::ProducerByteRate, bytes as f64);
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
-        let topic = front.topic(&data.name, data.topic_id);
+        let topic = front.allowed_topic(session, Operation::Write, &data.name, data.topic_id);
         let mut outcomes = Vec::with_capacity(data.partition_data.len());
         for partition in data.partition_data {
             let outcome = match (&topic, request.acks) {
                 (_, acks) if !(-1..=1).contains(&acks) => {
                     refused(&partition, code::INVALID_REQUIRED_ACKS, None)
                 }
-                (None, _) if version >= 13 => refused(&partition, code::UNKNOWN_TOPIC_ID, None),
-                (None, _) => refused(&partition, code::UNKNOWN_TOPIC_OR_PARTITION, None),
-                (Some(topic), _) => one(front, topic, partition).await,
+                (Err(error), _) => refused(&partition, *error, None),
+                (Ok(topic), _) => one(front, topic, partition).await,
             };
             outcomes.push(outcome);
         }
@@ -47,7 +62,7 @@ pub(crate) async fn start(front: &Arc<Front>, request: Request, version: i16) ->
         };
         topics.push((response, outcomes));
     }
-    Started { topics }
+    Started { topics, wait }
 }
 
 fn refused(data: &PartitionProduceData, error_code: i16, message: Option<String>) -> Outcome {
@@ -112,6 +127,7 @@ impl Started {
             }
             responses.push(topic);
         }
-        Response { responses, ..Response::default() }
+        let throttle_time_ms = quotas::millis(self.wait);
+        Response { responses, throttle_time_ms, ..Response::default() }
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use kafka_wire::{
-    RequestHeader, delete_records, list_offsets as wire, offset_for_leader_epoch as epochs,
+    RequestHeader, Uuid, delete_records, list_offsets as wire, offset_for_leader_epoch as epochs,
 };
 
 use super::errors::{self, code};
 use super::{Front, Session};
-use crate::engine::log::learn;
+use crate::engine::log::{Topic, learn};
 use crate::engine::partition::Partition;
+use crate::security::acls::Operation;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -20,13 +21,13 @@ const EARLIEST_PENDING: i64 = -6;
 
 pub(crate) async fn list_offsets(
     front: &Arc<Front>,
-    _: &Arc<Session>,
+    session: &Arc<Session>,
     _: &RequestHeader,
     request: wire::Request,
 ) -> wire::Response {
     let mut response = wire::Response::default();
     for topic in request.topics {
-        let found = front.log.topic(&topic.name);
+        let found = front.allowed_topic(session, Operation::Describe, &topic.name, Uuid::ZERO);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
             let mut answer = wire::ListOffsetsPartitionResponse {
@@ -34,13 +35,12 @@ pub(crate) async fn list_offsets(
                 leader_epoch: 0,
                 ..wire::ListOffsetsPartitionResponse::default()
             };
-            let partition = found.as_ref().and_then(|topic| topic.partition(asked.partition_index));
-            match partition {
-                None => {
-                    answer.error_code = code::UNKNOWN_TOPIC_OR_PARTITION;
+            match partition_of(&found, asked.partition_index) {
+                Err(error) => {
+                    answer.error_code = error;
                     answer.leader_epoch = -1;
                 }
-                Some(partition) => {
+                Ok(partition) => {
                     let committed_only = request.isolation_level == 1;
                     match offset(&partition, asked.timestamp, committed_only).await {
                         Ok((offset, timestamp)) => {
@@ -56,6 +56,11 @@ pub(crate) async fn list_offsets(
         response.topics.push(wire::ListOffsetsTopicResponse { name: topic.name, partitions });
     }
     response
+}
+
+fn partition_of(topic: &Result<Arc<Topic>, i16>, index: i32) -> Result<Arc<Partition>, i16> {
+    let topic = topic.as_ref().map_err(|error| *error)?;
+    topic.partition(index).ok_or(code::UNKNOWN_TOPIC_OR_PARTITION)
 }
 
 /// Offset and time, -1 for none.
@@ -82,14 +87,14 @@ async fn offset(
 
 pub(crate) async fn delete(
     front: &Arc<Front>,
-    _: &Arc<Session>,
+    session: &Arc<Session>,
     _: &RequestHeader,
     request: delete_records::Request,
 ) -> delete_records::Response {
     use delete_records::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
     let mut response = delete_records::Response::default();
     for topic in request.topics {
-        let found = front.log.topic(&topic.name);
+        let found = front.allowed_topic(session, Operation::Delete, &topic.name, Uuid::ZERO);
         let mut partitions = Vec::new();
         for asked in topic.partitions {
             let mut answer = DeleteRecordsPartitionResult {
@@ -97,12 +102,11 @@ pub(crate) async fn delete(
                 low_watermark: -1,
                 ..DeleteRecordsPartitionResult::default()
             };
-            let partition = found.as_ref().and_then(|topic| topic.partition(asked.partition_index));
-            let deletes = found.as_ref().is_some_and(|topic| topic.config().is_deleted());
-            match partition {
-                None => answer.error_code = code::UNKNOWN_TOPIC_OR_PARTITION,
-                Some(_) if !deletes => answer.error_code = code::POLICY_VIOLATION,
-                Some(partition) => {
+            let deletes = found.as_ref().is_ok_and(|topic| topic.config().is_deleted());
+            match partition_of(&found, asked.partition_index) {
+                Err(error) => answer.error_code = error,
+                Ok(_) if !deletes => answer.error_code = code::POLICY_VIOLATION,
+                Ok(partition) => {
                     let end = partition.end_offset();
                     let below = if asked.offset == -1 { end } else { asked.offset };
                     if !(0..=end).contains(&below) {
@@ -125,27 +129,26 @@ pub(crate) async fn delete(
 /// There is one leader, and its epoch is 0 for ever.
 pub(crate) async fn leader_epoch(
     front: &Arc<Front>,
-    _: &Arc<Session>,
+    session: &Arc<Session>,
     _: &RequestHeader,
     request: epochs::Request,
 ) -> epochs::Response {
     let topics = request.topics.into_iter().map(|topic| {
-        let found = front.log.topic(&topic.topic);
+        let found = front.allowed_topic(session, Operation::Describe, &topic.topic, Uuid::ZERO);
         let partitions = topic.partitions.into_iter().map(|asked| {
-            let partition = found.as_ref().and_then(|topic| topic.partition(asked.partition));
             let mut answer = epochs::EpochEndOffset {
                 partition: asked.partition,
                 ..epochs::EpochEndOffset::default()
             };
-            match partition {
-                None => answer.error_code = code::UNKNOWN_TOPIC_OR_PARTITION,
-                Some(_) if asked.current_leader_epoch > 0 => {
+            match partition_of(&found, asked.partition) {
+                Err(error) => answer.error_code = error,
+                Ok(_) if asked.current_leader_epoch > 0 => {
                     answer.error_code = code::UNKNOWN_LEADER_EPOCH;
                 }
-                Some(partition) if asked.leader_epoch == 0 => {
+                Ok(partition) if asked.leader_epoch == 0 => {
                     (answer.leader_epoch, answer.end_offset) = (0, partition.end_offset());
                 }
-                Some(_) => {}
+                Ok(_) => {}
             }
             answer
         });
