@@ -5,4 +5,7 @@
 
 pub mod engine;
 pub mod kafka;
+mod part;
 pub mod security;
+
+pub use part::{Config, Part, StartError};

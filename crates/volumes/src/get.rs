@@ -29,6 +29,30 @@ pub struct Span {
     pub payload: Bytes,
 }
 
+/// A record without its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordHead {
+    /// As of [`Record`].
+    pub sequence: u64,
+    /// As of [`Record`].
+    pub span: u32,
+    /// As of [`Record`].
+    pub time: u64,
+    /// As of [`Record`].
+    pub tag: u16,
+    /// As of [`Record`].
+    pub meta: Bytes,
+    /// Length of its payload.
+    pub payload_bytes: u32,
+}
+
+impl RecordHead {
+    /// One past the last sequence that it covers.
+    pub fn end(&self) -> u64 {
+        self.sequence.saturating_add(self.span.into())
+    }
+}
+
 /// A run block that verified.
 pub(crate) struct Block {
     pub(crate) head: RunHead,
@@ -151,9 +175,14 @@ impl Volumes {
     ///
     /// # Errors
     /// When a run block cannot be read.
-    pub fn heads(&self, owner: Owner, from: u64, records: usize) -> Result<Vec<Record>, ReadError> {
+    pub fn heads(
+        &self,
+        owner: Owner,
+        from: u64,
+        records: usize,
+    ) -> Result<Vec<RecordHead>, ReadError> {
         let inner = &*self.inner;
-        let mut heads: Vec<Record> = Vec::new();
+        let mut heads: Vec<RecordHead> = Vec::new();
         let mut next = from;
         while heads.len() < records {
             let runs = read(&inner.index).find(owner, next, u64::MAX, RUNS_MAX);
@@ -172,18 +201,18 @@ impl Volumes {
                 for entry in &block.entries {
                     let meta_end = meta_at + usize::from(entry.meta_bytes);
                     if entry.sequence + u64::from(entry.span) > next {
-                        heads.push(Record {
+                        heads.push(RecordHead {
                             sequence: entry.sequence,
                             span: entry.span,
                             time: entry.time,
                             tag: entry.tag,
                             meta: block.metas.slice(meta_at..meta_end),
-                            payload: Bytes::new(),
+                            payload_bytes: entry.length,
                         });
                     }
                     meta_at = meta_end;
                 }
-                next = heads.last().map_or(run.end, Record::end).max(run.end);
+                next = heads.last().map_or(run.end, RecordHead::end).max(run.end);
                 if heads.len() >= records {
                     break;
                 }

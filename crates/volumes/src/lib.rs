@@ -49,7 +49,7 @@ pub use batch::{BATCH_BYTES_MAX, Batch, META_BYTES_MAX, Owner, Record};
 pub use checksum::crc32c;
 pub use disk::{Disk, DiskFile, WriteFailed};
 pub use error::{AppendError, OpenError, ReadError};
-pub use get::Span;
+pub use get::{RecordHead, Span};
 pub use index::Bounds;
 pub use inspect::{Report, VolumeReport, inspect};
 pub use queue::{Receipt, Reservation};

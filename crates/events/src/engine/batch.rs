@@ -146,7 +146,7 @@ impl Head {
     }
 
     /// The other way; `None` for what is no meta of a batch.
-    pub(crate) fn of_record(record: &volumes::Record) -> Option<Head> {
+    pub(crate) fn of_record(record: &volumes::RecordHead) -> Option<Head> {
         let mut meta = &record.meta[..];
         if meta.len() < META_BYTES {
             return None;

@@ -179,10 +179,8 @@ impl Journal {
         changes: Vec<Change>,
     ) -> Result<Writing, volumes::AppendError> {
         let mut state = lock(&self.state);
-        let mut next = state.next;
-        for (key, value) in &changes {
-            group.push(self.owner, record(key, value.as_ref(), next));
-            next += 1;
+        for (sequence, (key, value)) in (state.next..).zip(&changes) {
+            group.push(self.owner, record(key, value.as_ref(), sequence));
         }
         let receipt = self.store.append(space, group)?;
         for (key, value) in changes {

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod log;
 pub mod partition;
 pub mod producers;
+mod retention;
 mod sync;
 pub mod transactions;
 pub mod waiters;

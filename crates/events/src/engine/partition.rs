@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use volumes::{Owner, ReadError, Receipt, Record, Reservation, Volumes};
+use volumes::{Owner, ReadError, Receipt, Record, RecordHead, Reservation, Volumes};
 
 use super::batch::{Batch, Head, stored_time, time_of};
 use super::producers::{Aborted, Producers, Sequence, SequenceError};
@@ -327,7 +327,7 @@ impl Partition {
     }
 
     /// The record inside a batch.
-    fn time_in(&self, head: &Record, time_ms: i64) -> Result<Option<(i64, i64)>, ReadError> {
+    fn time_in(&self, head: &RecordHead, time_ms: i64) -> Result<Option<(i64, i64)>, ReadError> {
         let spans = self.store.read(self.owner, head.sequence, 1)?;
         let first = spans.first().and_then(|span| span.records.first());
         let batch = first.and_then(|record| Batch::kept(record.payload.clone()));
@@ -354,7 +354,7 @@ impl Partition {
     /// # Errors
     /// When it cannot be read.
     pub fn highest_time(&self) -> Result<Option<(i64, i64)>, ReadError> {
-        let mut highest: Option<Record> = None;
+        let mut highest: Option<RecordHead> = None;
         let mut next = self.start.load(Ordering::Acquire);
         loop {
             let heads = self.store.heads(self.owner, next, HEADS)?;
@@ -370,6 +370,41 @@ impl Partition {
             Some(head) => self.time_in(&head, time_of(head.time)),
             None => Ok(None),
         }
+    }
+
+    /// Whether its first records may all be of before a time: a quick look without the disk.
+    pub(crate) fn is_older_than(&self, time_ms: i64) -> bool {
+        let newer = self.store.find_time(self.owner, stored_time(time_ms));
+        newer.is_none_or(|first| first > self.start.load(Ordering::Acquire))
+    }
+
+    /// The first offset that is to be kept when all batches older than a time go, and those that
+    /// are too much. `None` if that is where it begins. Blocks while the disk reads.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn start_for(
+        &self,
+        before_ms: Option<i64>,
+        bytes_max: Option<u64>,
+    ) -> Result<Option<i64>, ReadError> {
+        let begin = self.start.load(Ordering::Acquire);
+        let mut excess = bytes_max.map_or(0, |most| self.bytes().saturating_sub(most));
+        let (mut keep_from, mut next) = (begin, begin);
+        loop {
+            let heads = self.store.heads(self.owner, next, HEADS)?;
+            let Some(last) = heads.last() else { break };
+            next = last.end();
+            for head in heads {
+                let too_old = before_ms.is_some_and(|before| time_of(head.time) < before);
+                if !too_old && excess == 0 {
+                    return Ok((keep_from > begin).then(|| signed(keep_from)));
+                }
+                excess = excess.saturating_sub(u64::from(head.payload_bytes).max(1));
+                keep_from = head.end();
+            }
+        }
+        Ok((keep_from > begin).then(|| signed(keep_from)))
     }
 
     /// Deletes what lies below an offset; durable when the receipt says so.
@@ -464,7 +499,7 @@ impl Appending {
     }
 }
 
-fn remember(producers: &mut Producers, record: &Record) {
+fn remember(producers: &mut Producers, record: &RecordHead) {
     let Some(head) = Head::of_record(record) else { return };
     match record.tag {
         COMMIT => producers.end(&head, true),

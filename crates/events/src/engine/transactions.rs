@@ -396,9 +396,7 @@ impl Transactions {
 
     /// What is known of a name.
     pub fn describe(&self, name: &str) -> Option<Transaction> {
-        let held = self.name(name)?;
-        let now = lock(&held.now).clone();
-        now
+        self.name(name).and_then(|held| lock(&held.now).clone())
     }
 
     /// Every name.
