@@ -3,9 +3,10 @@
 //! Not here: how rules decide (`security::acls`). Invariant: a request without a row cannot be served,
 //! since the table of what is served would not compile.
 //!
-//! A request that is about one thing (the cluster, a group, a transactional id) is refused before
-//! its handler sees it. Those about many things are looked at by their handlers, one by one, with
-//! [`Front::allowed_topic`] and [`Front::may`].
+//! A request that is about one thing (the cluster, a group, a transactional id) is refused as a
+//! whole. One that is about many loses those that it may not ask for, and its answer gets them back
+//! with an error each (`screens`), so that handlers know nothing of rules; a few requests that
+//! every client sends all the time are looked at by their handlers, with [`Front::allowed_topic`].
 
 use std::sync::Arc;
 
@@ -16,10 +17,39 @@ use super::{Front, Session};
 use crate::engine::log::Topic;
 use crate::security::acls::{CLUSTER, Operation, Resource};
 
-/// A request that may be refused as a whole.
+/// A request that not everybody may ask for.
 pub(crate) trait Gated: Request {
-    /// The answer to whoever may not ask.
-    fn refused(&self, front: &Front, session: &Session) -> Option<Self::Response>;
+    /// Takes out what may not be asked for.
+    fn screen(&mut self, asker: &Asker<'_>) -> Screened<Self::Response>;
+}
+
+/// Who asks.
+pub(crate) struct Asker<'a> {
+    pub(crate) front: &'a Arc<Front>,
+    pub(crate) session: &'a Arc<Session>,
+    pub(crate) version: i16,
+}
+
+impl Asker<'_> {
+    /// Whether it may do something.
+    pub(crate) fn may(&self, operation: Operation, resource: Resource, name: &str) -> bool {
+        self.front.may(self.session, operation, resource, name)
+    }
+
+    /// The same of the cluster.
+    pub(crate) fn may_cluster(&self, operation: Operation) -> bool {
+        self.front.may_cluster(self.session, operation)
+    }
+}
+
+/// What is left of a request.
+pub(crate) enum Screened<R> {
+    /// All of it.
+    Whole,
+    /// Nothing: this is the answer.
+    Refused(R),
+    /// Something, and the answer gets this done to it.
+    Part(Box<dyn FnOnce(&mut R) + Send>),
 }
 
 impl Front {
@@ -73,10 +103,12 @@ impl Front {
 macro_rules! gates {
     ($($module:ident $operation:ident $resource:ident $($field:ident)? ,)*) => {
         $(impl Gated for kafka_wire::$module::Request {
-            fn refused(&self, front: &Front, session: &Session) -> Option<Self::Response> {
+            fn screen(&mut self, asker: &Asker<'_>) -> Screened<Self::Response> {
                 let name = name!(self $($field)?);
-                let may = front.may(session, Operation::$operation, Resource::$resource, name);
-                (!may).then(|| kafka_wire::$module::Response {
+                if asker.may(Operation::$operation, Resource::$resource, name) {
+                    return Screened::Whole;
+                }
+                Screened::Refused(kafka_wire::$module::Response {
                     error_code: code_of(Resource::$resource),
                     ..kafka_wire::$module::Response::default()
                 })
@@ -113,8 +145,8 @@ impl Named for Option<Str> {
 macro_rules! inside {
     ($($module:ident)*) => {
         $(impl Gated for kafka_wire::$module::Request {
-            fn refused(&self, _: &Front, _: &Session) -> Option<Self::Response> {
-                None
+            fn screen(&mut self, _: &Asker<'_>) -> Screened<Self::Response> {
+                Screened::Whole
             }
         })*
     };
@@ -156,13 +188,9 @@ gates! {
     update_features Alter Cluster,
 }
 
-// About many things, each with an answer of its own.
+// Their handlers look.
 inside! {
-    add_partitions_to_txn alter_client_quotas alter_configs alter_user_scram_credentials
-    consumer_group_describe create_acls create_partitions create_topics delete_acls delete_groups
-    delete_records delete_topics describe_cluster describe_configs describe_groups
-    describe_producers describe_share_group_offsets describe_topic_partitions describe_transactions
-    fetch find_coordinator incremental_alter_configs init_producer_id list_groups list_offsets
-    list_transactions metadata offset_commit offset_fetch offset_for_leader_epoch
-    share_group_describe txn_offset_commit write_txn_markers
+    alter_client_quotas alter_user_scram_credentials create_acls delete_acls delete_records
+    describe_cluster describe_topic_partitions fetch find_coordinator list_offsets metadata
+    offset_for_leader_epoch
 }

@@ -162,7 +162,8 @@ pub(crate) async fn find_coordinator(
     };
     if header.version < 4 {
         let error_code = error(&request.key);
-        let error_message = (header.version > 0).then(|| "NONE".into());
+        let said = if error_code == code::NONE { "NONE" } else { "Not allowed, or not known." };
+        let error_message = (header.version > 0).then(|| said.into());
         return coordinators::Response {
             error_code,
             error_message,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_wire::{Api, Codec, Reader, Request, RequestHeader, Writer, frame_response};
 
-use super::access::Gated;
+use super::access::{Asker, Gated, Screened};
 use super::errors::code;
 use super::{Front, Session};
 use super::{acls, cluster, configs, fetch, groups, offsets, produce, quotas};
@@ -42,11 +42,21 @@ macro_rules! table {
             body: Bytes,
         ) -> Result<Vec<Bytes>, String> {
             $(if header.key == <kafka_wire::$module::Request as Request>::API.key {
-                let request = decode::<kafka_wire::$module::Request>(header, body)?;
+                let mut request = decode::<kafka_wire::$module::Request>(header, body)?;
+                let screened = match front.guard.is_open() {
+                    true => Screened::Whole,
+                    false => request.screen(&Asker { front, session, version: header.version }),
+                };
                 let answer = async {
-                    match request.refused(front, session) {
-                        Some(refused) => refused,
-                        None => $handler(front, session, header, request).await,
+                    let handled = || $handler(front, session, header, request);
+                    match screened {
+                        Screened::Whole => handled().await,
+                        Screened::Refused(response) => response,
+                        Screened::Part(finish) => {
+                            let mut response = handled().await;
+                            finish(&mut response);
+                            response
+                        }
                     }
                 };
                 let (mut response, busy) = quotas::timed(front.guard.clock(), answer).await;

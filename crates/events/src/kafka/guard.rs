@@ -153,6 +153,12 @@ impl Guard {
         Arc::clone(&self.acls.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether everybody may do anything.
+    pub(super) fn is_open(&self) -> bool {
+        let acls = self.acls();
+        acls.is_empty() && acls.allow_if_none
+    }
+
     /// Whether a session may do something.
     pub(super) fn allows(
         &self,

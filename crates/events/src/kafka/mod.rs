@@ -21,6 +21,7 @@ mod quotas;
 mod records;
 mod sasl;
 mod scram;
+mod screens;
 mod sessions;
 mod topics;
 mod transactions;

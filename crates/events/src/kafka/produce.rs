@@ -15,7 +15,7 @@ use super::errors::{self, code};
 use super::{Front, Session, quotas};
 use crate::engine::log::Topic;
 use crate::engine::partition::Appending;
-use crate::security::acls::Operation;
+use crate::security::acls::{Operation, Resource};
 use crate::security::quotas::Measure;
 
 /// A request whose batches are on their way.
@@ -41,6 +41,9 @@ pub(crate) async fn start(
     let bytes: usize = bytes.map(|data| data.records.as_ref().map_or(0, Bytes::len)).sum();
     let client_id = header.client_id.as_ref();
     let wait = front.took(session, client_id, Measure::ProducerByteRate, bytes as f64);
+    let name = request.transactional_id.as_deref();
+    let may_name = name
+        .is_none_or(|name| front.may(session, Operation::Write, Resource::TransactionalId, name));
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
         let topic = front.allowed_topic(session, Operation::Write, &data.name, data.topic_id);
@@ -49,6 +52,9 @@ pub(crate) async fn start(
             let outcome = match (&topic, request.acks) {
                 (_, acks) if !(-1..=1).contains(&acks) => {
                     refused(&partition, code::INVALID_REQUIRED_ACKS, None)
+                }
+                _ if !may_name => {
+                    refused(&partition, code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, None)
                 }
                 (Err(error), _) => refused(&partition, *error, None),
                 (Ok(topic), _) => one(front, topic, partition).await,
