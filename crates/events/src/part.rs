@@ -80,7 +80,7 @@ impl Part {
         let groups = Groups::open(&log, config.group_delay);
         let (shared, random) = (Arc::clone(&log), Box::new(random));
         let security = config.security.clone();
-        let front = Front::open(shared, groups, transactions, random, security)?;
+        let front = Front::open(shared, groups, transactions, random, security).await?;
         for (name, partitions, settings) in &config.topics {
             if log.topic(name).is_none() {
                 let made = log.create(name, front.new_id(), *partitions, settings.clone()).await;

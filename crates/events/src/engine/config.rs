@@ -234,31 +234,40 @@ pub fn find(name: &str) -> Option<&'static Setting> {
 /// # Errors
 /// What is wrong, in words.
 pub fn check(name: &str, value: &str) -> Result<(), String> {
-    let Some(setting) = find(name) else {
-        return Err(format!("Unknown topic config name: {name}"));
-    };
-    let fits = match setting.kind {
-        Kind::Text => true,
-        Kind::Boolean => matches!(value.to_ascii_lowercase().as_str(), "true" | "false"),
-        Kind::Ratio => value.trim().parse::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio)),
-        Kind::Number(least, most) => {
-            value.trim().parse::<i64>().is_ok_and(|number| (least..=most).contains(&number))
-        }
-        Kind::OneOf(words) => words.contains(&value),
-        Kind::SomeOf(words) => {
-            !value.is_empty() && value.split(',').all(|word| words.contains(&word.trim()))
-        }
-    };
-    match fits {
-        true => Ok(()),
-        false => Err(format!(
-            "Invalid value {value} for configuration {name}: {}",
-            setting.kind.wanted()
-        )),
+    match find(name) {
+        Some(setting) => setting.kind.check(name, value),
+        None => Err(format!("Unknown topic config name: {name}")),
     }
 }
 
 impl Kind {
+    /// Whether a setting of this kind may have a value.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(self, name: &str, value: &str) -> Result<(), String> {
+        let fits = match self {
+            Kind::Text => true,
+            Kind::Boolean => matches!(value.to_ascii_lowercase().as_str(), "true" | "false"),
+            Kind::Ratio => {
+                value.trim().parse::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio))
+            }
+            Kind::Number(least, most) => {
+                value.trim().parse::<i64>().is_ok_and(|number| (least..=most).contains(&number))
+            }
+            Kind::OneOf(words) => words.contains(&value),
+            Kind::SomeOf(words) => {
+                !value.is_empty() && value.split(',').all(|word| words.contains(&word.trim()))
+            }
+        };
+        match fits {
+            true => Ok(()),
+            false => {
+                Err(format!("Invalid value {value} for configuration {name}: {}", self.wanted()))
+            }
+        }
+    }
+
     fn wanted(self) -> String {
         match self {
             Kind::Text => "any text".to_owned(),

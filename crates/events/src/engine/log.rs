@@ -154,7 +154,7 @@ pub struct Log {
     pub(crate) store: Volumes,
     pub(crate) journal: Arc<Journal>,
     pub(crate) clock: Arc<dyn Clock>,
-    options: Options,
+    options: RwLock<Arc<Options>>,
     topics: RwLock<Topics>,
     owners: Arc<Owners>,
     /// One change of topics at a time: it takes a moment until it is durable.
@@ -193,7 +193,7 @@ impl Log {
             let topic = topic_of(&store, name, kept, &options.topic_defaults);
             topics.add(&owners, topic);
         }
-        let topics = RwLock::new(topics);
+        let (topics, options) = (RwLock::new(topics), RwLock::new(Arc::new(options)));
         let changing = tokio::sync::Mutex::default();
         Ok(Arc::new(Log { store, journal, clock, options, topics, owners, changing, cluster }))
     }
@@ -204,8 +204,20 @@ impl Log {
     }
 
     /// What holds for all topics.
-    pub fn options(&self) -> &Options {
-        &self.options
+    pub fn options(&self) -> Arc<Options> {
+        Arc::clone(&read(&self.options))
+    }
+
+    /// Says anew what holds for all topics; those that are there follow.
+    pub async fn set_options(&self, options: Options) {
+        let _one = self.changing.lock().await;
+        let defaults = options.topic_defaults.clone();
+        *write(&self.options) = Arc::new(options);
+        for topic in self.topics() {
+            let said = topic.config().said.clone();
+            let config = TopicConfig { said, defaults: defaults.clone() };
+            *write(&topic.config) = Arc::new(config);
+        }
     }
 
     /// Milliseconds since 1970.
@@ -283,7 +295,7 @@ impl Log {
         let (first, counter) = self.take_owners(count);
         let kept = Kept { id, owners: vec![(first, count)], config };
         let topic =
-            topic_of(&self.store, name.to_owned(), kept.clone(), &self.options.topic_defaults);
+            topic_of(&self.store, name.to_owned(), kept.clone(), &self.options().topic_defaults);
         self.journal.change(vec![counter, change(name, Some(&kept))]).await?;
         write(&self.topics).add(&self.owners, Arc::clone(&topic));
         Ok(topic)
@@ -388,7 +400,7 @@ impl Log {
         let mut kept = lock(&topic.kept).clone();
         kept.config.clone_from(&config);
         self.journal.change(vec![change(&topic.name, Some(&kept))]).await?;
-        let defaults = self.options.topic_defaults.clone();
+        let defaults = self.options().topic_defaults.clone();
         *write(&topic.config) = Arc::new(TopicConfig { said: config, defaults });
         *lock(&topic.kept) = kept;
         Ok(())

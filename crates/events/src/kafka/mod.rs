@@ -15,6 +15,7 @@ mod fetch;
 mod groups;
 mod guard;
 mod listener;
+mod node_settings;
 mod offsets;
 mod produce;
 mod quotas;
@@ -23,6 +24,7 @@ mod sasl;
 mod scram;
 mod screens;
 mod sessions;
+mod settings;
 mod topics;
 mod transactions;
 
@@ -42,6 +44,7 @@ use crate::engine::transactions::Transactions;
 pub use guard::{Guard, Security};
 pub use listener::{Advertised, Listener};
 pub use sasl::Mechanism;
+pub use settings::Settings;
 
 /// The number of the one node.
 pub(crate) const NODE: i32 = 1;
@@ -55,6 +58,7 @@ pub struct Front {
     pub(crate) shared: connection::Shared,
     pub(crate) counts: Counts,
     pub(crate) guard: Guard,
+    pub(crate) settings: Settings,
     random: Box<dyn Fn() -> u128 + Send + Sync>,
 }
 
@@ -98,7 +102,7 @@ impl Front {
     /// # Errors
     /// When what the log has of rules and credentials cannot be read: rather nothing is served than
     /// something to the wrong people.
-    pub fn open(
+    pub async fn open(
         log: Arc<Log>,
         groups: Arc<Groups>,
         transactions: Arc<Transactions>,
@@ -106,6 +110,8 @@ impl Front {
         security: Security,
     ) -> Result<Arc<Front>, OpenError> {
         let guard = Guard::open(&log, security, &random)?;
+        let settings = Settings::open(&log)?;
+        settings.follow().await;
         Ok(Arc::new(Front {
             log,
             groups,
@@ -114,6 +120,7 @@ impl Front {
             shared: connection::Shared::default(),
             counts: Counts::default(),
             guard,
+            settings,
             random,
         }))
     }
@@ -121,6 +128,11 @@ impl Front {
     /// Who may do what.
     pub fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// What was said of the node and of groups at run time.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// What was counted.
