@@ -32,6 +32,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "console",
             "control",
             "edge",
+            "events",
             "names",
             "net",
             "spec",

@@ -29,6 +29,7 @@ mod load;
 mod mask;
 mod merge;
 mod origin;
+pub mod parts;
 mod project;
 mod read;
 mod report;

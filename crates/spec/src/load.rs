@@ -19,7 +19,9 @@ pub(crate) use resolve::{Resolved, resolve};
 use crate::dockerfile::{self, ImageRecipe};
 use crate::env::Unreadable;
 use crate::keys::{Remarks, Scope};
-use crate::model::{App, Healthcheck, Service};
+use crate::model::{
+    App, Healthcheck, Part, PortProtocols, Protocol, Restart, Service, UpdateOrder,
+};
 use crate::read::{Kind, RawService, Reader};
 use crate::suggest::nearest;
 use crate::tree::{Node, Value};
@@ -141,9 +143,12 @@ pub(crate) fn build(
     raw_services.retain(|raw| active(options, &reader.origins.project.env, &raw.service));
     named_services(&mut reader, options, &known);
 
-    let mut services = BTreeMap::new();
+    let mut services: BTreeMap<ServiceName, Service> = BTreeMap::new();
     let mut recipes = BTreeMap::new();
+    let not_needed = not_needed(&mut reader, &raw_services);
+    raw_services.retain(|raw| !not_needed.contains(&raw.service.name));
     for mut raw in raw_services {
+        raw.service.depends_on.retain(|on| !not_needed.contains(&on.service));
         let recipe = if raw.service.uses_build() {
             recipe(&mut reader, &raw.service)
         } else {
@@ -335,6 +340,13 @@ fn runnable(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&Image
         let place = raw.image_place.as_ref().unwrap_or(&service.place);
         service.stand_in = crate::stand_in::part(image);
         let finding = match service.stand_in {
+            Some(Part::Events) => {
+                let place = place.clone();
+                if let Some(finding) = stand_in(service) {
+                    reader.report.push(finding.at(&place));
+                }
+                return;
+            }
             Some(_) => Finding::error(
                 "stand-in-later",
                 format!(
@@ -360,6 +372,70 @@ fn runnable(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&Image
         };
         reader.report.push(finding.at(place));
     }
+}
+
+/// Services that an embedded event log needs nothing of: ZooKeeper, beside a log that it would
+/// keep the state of.
+fn not_needed(reader: &mut Reader<'_>, all: &[RawService]) -> BTreeSet<ServiceName> {
+    let image = |raw: &RawService| {
+        let own = raw.service.image.clone();
+        own.filter(|_| !raw.service.extension.native && !raw.service.uses_build())
+    };
+    let is_log = |raw: &RawService| {
+        let part = image(raw).and_then(|image| crate::stand_in::part(&image));
+        part == Some(Part::Events)
+    };
+    if !all.iter().any(is_log) {
+        return BTreeSet::new();
+    }
+    let mut found = BTreeSet::new();
+    for raw in all {
+        let Some(image) = image(raw).filter(|image| crate::stand_in::is_zookeeper(image)) else {
+            continue;
+        };
+        let name = raw.service.name.clone();
+        let place = raw.image_place.as_ref().unwrap_or(&raw.service.place);
+        let what = format!("service `{name}` is not started: nothing needs `{image}` here");
+        let finding = Finding::warning("not-needed", what).at(place);
+        let cause = "the event log that stands in for Kafka keeps its own state";
+        reader.report.push(finding.cause(cause).next("leave it in for Docker, or take it out"));
+        found.insert(name);
+    }
+    found
+}
+
+/// Makes of a service what an embedded event log needs. Returns what is left out, if anything is.
+fn stand_in(service: &mut Service) -> Option<Finding> {
+    let part = crate::parts::events(service);
+    for door in part.doors.iter().filter(|door| !door.outside) {
+        let port = (door.port, crate::model::PortKind::Tcp);
+        let published = service.ports.iter().any(|p| (p.target, p.protocol) == port);
+        if !published && !service.expose.contains(&port) {
+            service.expose.push(port);
+        }
+    }
+    // The image's own scripts are not there; its ports say whether it is healthy.
+    service.healthcheck = None;
+    service.extension.protocol = Some(PortProtocols::All(Protocol::Tcp));
+    if service.restart == Restart::No {
+        // Others rely on it, and nothing of it is lost when it ends.
+        service.restart = Restart::UnlessStopped;
+    }
+    // Two logs cannot have one folder.
+    service.update.order = UpdateOrder::StopFirst;
+    let ignored = (!part.ignored.is_empty()).then(|| {
+        let what = format!(
+            "service `{}`: {} of its image have no effect on the event log that stands in for it",
+            service.name,
+            if part.ignored.len() == 1 { "a setting" } else { "some settings" }
+        );
+        let finding = Finding::warning("part-setting", what).cause(part.ignored.join(", "));
+        finding.next("leave them out, or keep them for Docker: nothing depends on them here")
+    });
+    if service.replicas != 1 {
+        service.replicas = 1;
+    }
+    ignored
 }
 
 /// The folder that a file lies in.

@@ -11,7 +11,9 @@ const IMAGES: &[(&str, Part)] = &[
     ("bitnami/kafka", Part::Events),
     ("bitnamilegacy/kafka", Part::Events),
     ("confluentinc/cp-kafka", Part::Events),
+    ("confluentinc/cp-server", Part::Events),
     ("confluentinc/confluent-local", Part::Events),
+    ("ubuntu/kafka", Part::Events),
     ("wurstmeister/kafka", Part::Events),
     ("redpandadata/redpanda", Part::Events),
     ("vectorized/redpanda", Part::Events),
@@ -30,16 +32,36 @@ const IMAGES: &[(&str, Part)] = &[
     ("quay.io/minio/minio", Part::Blobs),
 ];
 
+/// Images that Kafka kept its state in for long.
+const ZOOKEEPERS: &[&str] = &[
+    "zookeeper",
+    "bitnami/zookeeper",
+    "bitnamilegacy/zookeeper",
+    "confluentinc/cp-zookeeper",
+    "wurstmeister/zookeeper",
+    "ubuntu/zookeeper",
+];
+
 /// The part that stands in for `image`.
 pub(crate) fn part(image: &str) -> Option<Part> {
+    let path = path(image);
+    IMAGES.iter().find(|(known, _)| *known == path).map(|(_, part)| *part)
+}
+
+/// Whether `image` is a ZooKeeper.
+pub(crate) fn is_zookeeper(image: &str) -> bool {
+    ZOOKEEPERS.contains(&path(image))
+}
+
+/// The image without registry, tag and digest.
+fn path(image: &str) -> &str {
     let path = name(image);
     let path = match path.split_once('/') {
         // A registry has a dot or a port in its name, or is localhost.
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => rest,
         _ => path,
     };
-    let path = path.strip_prefix("library/").unwrap_or(path);
-    IMAGES.iter().find(|(known, _)| *known == path).map(|(_, part)| *part)
+    path.strip_prefix("library/").unwrap_or(path)
 }
 
 /// The image without tag and digest.

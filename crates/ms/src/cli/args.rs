@@ -163,12 +163,41 @@ pub(crate) enum Command {
     /// Names for completion scripts
     #[command(name = "__complete", hide = true)]
     Complete,
+    /// Run an event log in this process, in place of an image
+    #[command(hide = true)]
+    PartEvents(PartEvents),
     /// Run the engine in this process
     #[command(hide = true)]
     Engine,
     /// Run the engine in a child and bring it back when it dies
     #[command(hide = true)]
     Supervise,
+}
+
+/// An event log that stands in for an image.
+#[derive(Debug, Args)]
+pub(crate) struct PartEvents {
+    /// Folder of its data
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// Where it listens and what it tells clients to connect to: PORT=HOST:PORT
+    #[arg(long = "door", value_name = "PORT=HOST:PORT")]
+    pub(crate) doors: Vec<String>,
+    /// Partitions of topics that do not say how many
+    #[arg(long, default_value_t = 1)]
+    pub(crate) partitions: i32,
+    /// Topics are made by whoever may, not by being asked for
+    #[arg(long)]
+    pub(crate) no_auto_create: bool,
+    /// A setting of all topics that do not say otherwise
+    #[arg(long = "topic-default", value_name = "NAME=VALUE")]
+    pub(crate) topic_defaults: Vec<String>,
+    /// A topic that is there from the start
+    #[arg(long = "topic", value_name = "NAME:PARTITIONS")]
+    pub(crate) topics: Vec<String>,
+    /// How long a group without members waits for more when the first one comes
+    #[arg(long, default_value_t = 0)]
+    pub(crate) group_delay_ms: u64,
 }
 
 /// `ms up`.

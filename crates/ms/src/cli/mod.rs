@@ -21,6 +21,7 @@ mod launch;
 mod logs;
 mod names;
 mod out;
+mod part;
 mod plan;
 mod prepare;
 mod progress;
@@ -100,6 +101,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Outcome {
     let here = Here::read()?;
     match &cli.command {
         Command::Engine => engine(&cli.shared, &here, out),
+        Command::PartEvents(options) => part::events(options),
         Command::Supervise => {
             let state = state_or_here(&cli.shared, &here)?;
             Ok(supervise::run(&state, &engine_arguments(&cli.shared, &state), &SystemClock))

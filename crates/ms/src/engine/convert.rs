@@ -349,7 +349,7 @@ pub(super) fn volume(state_dir: &Path, name: &str) -> PathBuf {
 }
 
 /// Where an instance's own volume is kept: by slot, so that a restart finds it again.
-fn anonymous(state_dir: &Path, id: &InstanceId, target: &Path) -> PathBuf {
+pub(super) fn anonymous(state_dir: &Path, id: &InstanceId, target: &Path) -> PathBuf {
     let name = target.to_string_lossy().replace('/', "_");
     state_dir.join("volumes").join(".own").join(id.to_string()).join(name)
 }

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Clock, Problem, ServiceName};
+use base::{Clock, InstanceId, Problem, ServiceName};
 use builder::{BuildError, Builder, Image, Order, Secret};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use spec::dockerfile::{self, ImageRecipe};
-use spec::model::{Build, FileSource, Grant, Healthcheck, MountKind, PullPolicy, Test};
+use spec::model::{Build, FileSource, Grant, Healthcheck, MountKind, Part, PullPolicy, Test};
 use spec::{App, Service};
 
 /// What lets somebody who is not root have files of an image.
@@ -100,6 +100,9 @@ fn one(
     service: &Service,
     workshop: &Workshop<'_>,
 ) -> Result<(Prepared, bool, Vec<Problem>), Problem> {
+    if service.stand_in == Some(Part::Events) {
+        return Ok((events_part(service, workshop)?, false, Vec::new()));
+    }
     let can_build = workshop.builder.can_build();
     let mut warnings = Vec::new();
     let mut image = None;
@@ -173,6 +176,64 @@ fn one(
         layers: image.map_or(layers, |image| image.layers),
     };
     Ok((prepared, is_new, warnings))
+}
+
+/// Where a part keeps its data, as its instance sees it, when the file mounts nothing for that.
+const PART_DATA: &str = "/var/lib/mainspring/events";
+
+/// An event log in place of a service's image: this program itself, as an instance like any other.
+/// So it has its logs, its restarts and its limits, and an engine that dies takes nobody's log.
+fn events_part(service: &Service, workshop: &Workshop<'_>) -> Result<Prepared, Problem> {
+    let part = spec::parts::events(service);
+    let program = std::env::current_exe().map_err(|e| {
+        Problem::new("internal", format!("cannot run the event log of `{}`", service.name))
+            .with_cause(format!("this program is not found: {e}"))
+            .with_next("start the engine again")
+    })?;
+    let (data, volumes) = match (&part.data, workshop.builder.can_keep()) {
+        (Some(mounted), _) => (PathBuf::from(mounted).join("mainspring"), Vec::new()),
+        (None, true) => (PathBuf::from(PART_DATA), vec![PathBuf::from(PART_DATA)]),
+        // Without a view of its own it writes where its volume would be.
+        (None, false) => {
+            let id = InstanceId::new(service.name.clone(), 1);
+            let state_dir = workshop.layers_dir.parent().unwrap_or(&workshop.layers_dir);
+            (super::convert::anonymous(state_dir, &id, Path::new(PART_DATA)), Vec::new())
+        }
+    };
+    let mut argv = vec![program.to_string_lossy().into_owned(), "part-events".to_owned()];
+    argv.extend(["--data".to_owned(), data.to_string_lossy().into_owned()]);
+    for door in &part.doors {
+        let door = format!("{}={}:{}", door.port, door.host, door.advertised_port);
+        argv.extend(["--door".to_owned(), door]);
+    }
+    argv.extend(["--partitions".to_owned(), part.partitions.to_string()]);
+    argv.extend(["--group-delay-ms".to_owned(), part.group_delay_ms.to_string()]);
+    if !part.auto_create {
+        argv.push("--no-auto-create".to_owned());
+    }
+    for (name, value) in &part.topic_defaults {
+        argv.extend(["--topic-default".to_owned(), format!("{name}={value}")]);
+    }
+    for (name, partitions) in &part.topics {
+        argv.extend(["--topic".to_owned(), format!("{name}:{partitions}")]);
+    }
+    let named = named_files(&argv[..1], Path::new("/"));
+    let (mut layers, mut programs) = (Vec::new(), BTreeMap::new());
+    if workshop.builder.can_keep() && !named.is_empty() {
+        layers.push(keep(service, &named, workshop)?);
+    } else {
+        programs = fingerprints(&named);
+    }
+    Ok(Prepared {
+        argv,
+        env: host_env(),
+        working_dir: PathBuf::from("/"),
+        ports: part.doors.iter().map(|door| door.port).collect(),
+        volumes,
+        layers,
+        programs,
+        ..Prepared::default()
+    })
 }
 
 /// Builds a service's image.

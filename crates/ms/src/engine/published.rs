@@ -75,7 +75,8 @@ impl HostPorts {
                 None => self.choose(&service.name, ip, port.target)?,
             };
             let addr = SocketAddr::new(ip, number);
-            Some(Published { addr, target: port.target, kind: port.protocol })
+            let target = spec::parts::published_target(service, port);
+            Some(Published { addr, target, kind: port.protocol })
         });
         published.collect()
     }

@@ -1,0 +1,136 @@
+//! A part as a program of its own: what an instance of a service runs that an event log stands in
+//! for.
+//!
+//! Not here: the log (`events`), what the Compose file says of it (`spec::parts`). One part has a
+//! folder at a time: another one waits until it ended.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base::{Problem, SystemClock};
+use events::engine::log::Options;
+use events::kafka::{Advertised, Listener};
+use events::{Config, Part};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::PartEvents;
+use super::stop::{DONE, FAILED, Outcome, Stop};
+
+/// Connections at once.
+const CONNECTIONS_MAX: u64 = 20_000;
+
+/// How long an instance before may take to leave the folder.
+const LOCK_WITHIN: Duration = Duration::from_secs(30);
+
+/// Runs an event log until it is told to end.
+pub(crate) fn events(options: &PartEvents) -> Outcome {
+    match run(options) {
+        Ok(()) => Ok(DONE),
+        Err(error) => {
+            let problem = Problem::new("part-failed", "the event log does not run");
+            let next = "look at its folder and at the ports of the service";
+            Err(Stop::new(FAILED, problem.with_cause(format!("{error:#}")).with_next(next)))
+        }
+    }
+}
+
+fn run(options: &PartEvents) -> Result<()> {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .context("cannot start its threads")?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: &PartEvents) -> Result<()> {
+    std::fs::create_dir_all(&options.data)
+        .with_context(|| format!("cannot make {}", options.data.display()))?;
+    let _lock = lock(&options.data.join("lock")).await?;
+    let allowed = net::descriptors(CONNECTIONS_MAX * 2).saturating_sub(256);
+    let connections_max = usize::try_from(allowed.min(CONNECTIONS_MAX)).unwrap_or(1024);
+    let part = Part::open(&config(options)?, Arc::new(SystemClock)).await?;
+    let mut listeners = Vec::new();
+    for (addr, host, port) in doors(options)? {
+        let listener =
+            TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr}"))?;
+        eprintln!("event log at {}, which clients reach at {host}:{port}", listener.local_addr()?);
+        listeners.push((listener, Listener::from(Advertised::As(host, port))));
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let ended = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    part.serve(listeners, net::ConnectionLimit::new(connections_max), ended).await;
+    Ok(())
+}
+
+fn config(options: &PartEvents) -> Result<Config> {
+    let pair = |text: &str, by: char| {
+        let (name, value) =
+            text.split_once(by).with_context(|| format!("`{text}` has no `{by}`"))?;
+        Ok::<_, anyhow::Error>((name.to_owned(), value.to_owned()))
+    };
+    let defaults = options.topic_defaults.iter().map(|text| pair(text, '='));
+    let topics = options.topics.iter().map(|text| {
+        let (name, partitions) = pair(text, ':')?;
+        Ok((name, partitions.parse().context("a number of partitions")?, BTreeMap::new()))
+    });
+    Ok(Config {
+        folder: options.data.join("volumes"),
+        options: Options {
+            auto_create: !options.no_auto_create,
+            partitions: options.partitions,
+            topic_defaults: defaults.collect::<Result<_>>()?,
+        },
+        topics: topics.collect::<Result<_>>()?,
+        group_delay: Duration::from_millis(options.group_delay_ms),
+        ..Config::default()
+    })
+}
+
+/// Where to listen, and the host and port that clients are told of.
+fn doors(options: &PartEvents) -> Result<Vec<(SocketAddr, String, u16)>> {
+    let mut doors = Vec::new();
+    for door in &options.doors {
+        let (port, told) = door.split_once('=').context("a door is PORT=HOST:PORT")?;
+        let (host, told_port) = told.rsplit_once(':').context("a door is PORT=HOST:PORT")?;
+        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.parse().context("a port")?));
+        doors.push((addr, host.to_owned(), told_port.parse().context("a port")?));
+    }
+    ensure!(!doors.is_empty(), "there is no door to come in by");
+    // Without an address of its own an instance is told where to listen, and has one way in.
+    let given = std::env::var("PORT").ok().and_then(|port| port.parse::<u16>().ok());
+    if let Some(port) = given.filter(|port| doors.iter().all(|(addr, ..)| addr.port() != *port)) {
+        doors.truncate(1);
+        doors[0].0 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    }
+    Ok(doors)
+}
+
+/// The right to the folder; whoever had it before may be ending.
+async fn lock(path: &std::path::Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let mut waited = Duration::ZERO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) if waited < LOCK_WITHIN => {
+                let pause = Duration::from_millis(50);
+                tokio::time::sleep(pause).await;
+                waited += pause;
+            }
+            Err(_) => anyhow::bail!("another event log uses {}", path.display()),
+        }
+    }
+}
