@@ -139,6 +139,11 @@ impl Journal {
         Ok(state)
     }
 
+    /// One past the last change, durable or not.
+    pub fn end(&self) -> u64 {
+        lock(&self.state).next
+    }
+
     /// A value.
     pub fn get(&self, key: &Key) -> Option<Bytes> {
         lock(&self.state).live.get(key).map(|(value, _)| value.clone())

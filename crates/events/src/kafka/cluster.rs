@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kafka_wire::{
     RequestHeader, Str, Uuid, alter_partition_reassignments as reassignment, describe_cluster,
-    describe_log_dirs, describe_topic_partitions, elect_leaders as elections,
+    describe_log_dirs, describe_quorum, describe_topic_partitions, elect_leaders as elections,
     find_coordinator as coordinators, list_partition_reassignments as ongoing, metadata as wire,
 };
 
@@ -213,6 +213,58 @@ pub(crate) async fn describe(
             false => NOT_SAID,
         },
         ..describe_cluster::Response::default()
+    }
+}
+
+/// The topic that Kafka keeps what it knows in; here it is the journal.
+const METADATA: &str = "__cluster_metadata";
+
+/// The one node agrees with itself about everything that is in the journal.
+pub(crate) async fn quorum(
+    front: &Arc<Front>,
+    session: &Arc<Session>,
+    _: &RequestHeader,
+    request: describe_quorum::Request,
+) -> describe_quorum::Response {
+    use describe_quorum as wire;
+    let end = i64::try_from(front.log.journal.end()).unwrap_or(i64::MAX);
+    let now = front.log.now_ms();
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|asked| {
+            if topic.topic_name != METADATA || asked.partition_index != 0 {
+                return wire::PartitionDataResult {
+                    partition_index: asked.partition_index,
+                    error_code: code::UNKNOWN_TOPIC_OR_PARTITION,
+                    ..wire::PartitionDataResult::default()
+                };
+            }
+            wire::PartitionDataResult {
+                leader_id: NODE,
+                leader_epoch: 1,
+                high_watermark: end,
+                current_voters: vec![wire::ReplicaState {
+                    replica_id: NODE,
+                    log_end_offset: end,
+                    last_fetch_timestamp: now,
+                    last_caught_up_timestamp: now,
+                    ..wire::ReplicaState::default()
+                }],
+                ..wire::PartitionDataResult::default()
+            }
+        });
+        let partitions = partitions.collect();
+        wire::TopicDataResult { topic_name: topic.topic_name.clone(), partitions }
+    });
+    let (host, port) = session.advertised();
+    let listeners = vec![wire::Listener {
+        name: session.listener.name.as_str().into(),
+        host,
+        port: u16::try_from(port).unwrap_or(0),
+    }];
+    wire::Response {
+        topics: topics.collect(),
+        nodes: vec![wire::Node { node_id: NODE, listeners }],
+        ..wire::Response::default()
     }
 }
 

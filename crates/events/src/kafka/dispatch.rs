@@ -12,7 +12,7 @@ use kafka_wire::{Api, Codec, Reader, Request, RequestHeader, Writer, frame_respo
 use super::access::{Asker, Gated, Screened};
 use super::errors::code;
 use super::{Front, Session};
-use super::{acls, cluster, configs, fetch, groups, offsets, produce, quotas};
+use super::{acls, cluster, configs, features, fetch, groups, offsets, produce, quotas};
 use super::{records, sasl, scram, topics, transactions};
 use crate::security::quotas::Measure;
 
@@ -107,6 +107,8 @@ table! {
     alter_client_quotas 0..=1 => quotas::alter,
     describe_user_scram_credentials 0..=0 => scram::describe,
     alter_user_scram_credentials 0..=0 => scram::alter,
+    describe_quorum 0..=2 => cluster::quorum,
+    update_features 0..=2 => features::update,
     describe_cluster 0..=2 => cluster::describe,
     describe_producers 0..=0 => transactions::describe_producers,
     describe_transactions 0..=0 => transactions::describe,
@@ -275,7 +277,7 @@ fn api_versions(
     let request = decode::<Request>(header, body)?;
     if header.version >= 3 {
         session.software(&request.client_software_name, &request.client_software_version);
-        response.finalized_features_epoch = 1;
+        features::tell(&mut response);
     }
     let _ = front;
     frame_as::<Request>(header, &response)

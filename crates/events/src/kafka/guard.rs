@@ -211,6 +211,28 @@ impl Guard {
         wait
     }
 
+    /// Counts what a session wants to use, if it may now; else it is to be silent.
+    pub(super) fn took_if_allowed(
+        &self,
+        session: &Session,
+        client_id: &str,
+        measure: Measure,
+        amount: f64,
+    ) -> bool {
+        let now = self.clock.steady();
+        let principal = session.login.principal();
+        let user = principal.strip_prefix("User:").unwrap_or(&principal);
+        let taken =
+            self.quotas(|quotas| quotas.take_if_allowed(measure, user, client_id, amount, now));
+        match taken {
+            Ok(()) => true,
+            Err(wait) => {
+                session.mute(now, wait);
+                false
+            }
+        }
+    }
+
     /// Counts a connection; how long it has to wait.
     pub(super) fn connected(&self, ip: IpAddr) -> Duration {
         let now = self.clock.steady();

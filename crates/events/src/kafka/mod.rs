@@ -11,6 +11,7 @@ mod configs;
 mod connection;
 mod dispatch;
 mod errors;
+mod features;
 mod fetch;
 mod groups;
 mod guard;

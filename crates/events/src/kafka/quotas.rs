@@ -52,6 +52,27 @@ impl Front {
     }
 }
 
+impl Front {
+    /// Counts partitions that are made or deleted. A client that knows of it (`strict`) is told to
+    /// come back later; one that does not is made to wait after.
+    pub(crate) fn may_change_partitions(
+        &self,
+        session: &Session,
+        client_id: Option<&Str>,
+        partitions: usize,
+        strict: bool,
+    ) -> Result<(), i16> {
+        let client_id = client_id.map_or("", Str::as_str);
+        let measure = Measure::ControllerMutationRate;
+        if !strict {
+            self.guard.took(session, client_id, measure, partitions as f64);
+            return Ok(());
+        }
+        let took = self.guard.took_if_allowed(session, client_id, measure, partitions as f64);
+        if took { Ok(()) } else { Err(code::THROTTLING_QUOTA_EXCEEDED) }
+    }
+}
+
 /// Does something and tells how long it kept a thread busy, waiting left out.
 pub(crate) async fn timed<T>(clock: &dyn Clock, work: impl Future<Output = T>) -> (T, Duration) {
     let (mut work, mut busy) = (std::pin::pin!(work), Duration::ZERO);

@@ -12,7 +12,7 @@ use crate::engine::log::Topic;
 
 pub(crate) async fn create(
     front: &Arc<Front>,
-    _: &Arc<Session>,
+    session: &Arc<Session>,
     header: &RequestHeader,
     request: create_topics::Request,
 ) -> create_topics::Response {
@@ -28,7 +28,15 @@ pub(crate) async fn create(
             ..create_topics::CreatableTopicResult::default()
         };
         let made = match same {
-            1 => create_one(front, topic, request.validate_only).await,
+            1 => {
+                let wanted = usize::try_from(topic.num_partitions).unwrap_or(1);
+                let wanted = wanted.max(topic.assignments.len()).max(1);
+                let strict = header.version >= 6;
+                match change(front, session, header, wanted, strict, request.validate_only) {
+                    Ok(()) => create_one(front, topic, request.validate_only).await,
+                    Err(error) => Err(error),
+                }
+            }
             _ => Err((code::INVALID_REQUEST, "Duplicate topic in request.".to_owned())),
         };
         match made {
@@ -49,6 +57,23 @@ pub(crate) async fn create(
         response.topics.push(result);
     }
     response
+}
+
+/// Counts partitions that come or go.
+fn change(
+    front: &Front,
+    session: &Session,
+    header: &RequestHeader,
+    partitions: usize,
+    strict: bool,
+    validate_only: bool,
+) -> Result<(), (i16, String)> {
+    if validate_only {
+        return Ok(());
+    }
+    let client_id = header.client_id.as_ref();
+    let may = front.may_change_partitions(session, client_id, partitions, strict);
+    may.map_err(|error| (error, "The throttling quota has been exceeded.".to_owned()))
 }
 
 async fn create_one(
@@ -130,7 +155,7 @@ fn told_configs(
 
 pub(crate) async fn delete(
     front: &Arc<Front>,
-    _: &Arc<Session>,
+    session: &Arc<Session>,
     header: &RequestHeader,
     request: delete_topics::Request,
 ) -> delete_topics::Response {
@@ -157,7 +182,13 @@ pub(crate) async fn delete(
                 if header.version >= 6 {
                     result.topic_id = Uuid(topic.id.to_be_bytes());
                 }
-                if let Err(error) = front.log.delete(&topic).await {
+                let partitions = topic.partitions().len();
+                let strict = header.version >= 5;
+                let may = change(front, session, header, partitions, strict, false);
+                if let Err((error_code, why)) = may {
+                    result.error_code = error_code;
+                    result.error_message = Some(why.into());
+                } else if let Err(error) = front.log.delete(&topic).await {
                     result.error_code = errors::of_topic(&error);
                     result.error_message = Some(error.to_string().into());
                 }
@@ -170,8 +201,8 @@ pub(crate) async fn delete(
 
 pub(crate) async fn add_partitions(
     front: &Arc<Front>,
-    _: &Arc<Session>,
-    _: &RequestHeader,
+    session: &Arc<Session>,
+    header: &RequestHeader,
     request: create_partitions::Request,
 ) -> create_partitions::Response {
     let mut response = create_partitions::Response::default();
@@ -194,7 +225,15 @@ pub(crate) async fn add_partitions(
                     }
                     Ok(()) if request.validate_only => Ok(()),
                     Ok(()) => {
-                        front.log.add_partitions(&asked.name, asked.count).await.map_err(refused)
+                        let have = topic.partitions().len();
+                        let more = usize::try_from(asked.count).unwrap_or(0).saturating_sub(have);
+                        match change(front, session, header, more, header.version >= 3, false) {
+                            Ok(()) => {
+                                let done = front.log.add_partitions(&asked.name, asked.count).await;
+                                done.map_err(refused)
+                            }
+                            Err(error) => Err(error),
+                        }
                     }
                 }
             }
