@@ -40,6 +40,9 @@ pub enum BatchError {
     /// Whole, and not as it must be.
     #[error("the batch is not valid: {0}")]
     Invalid(&'static str),
+    /// Records without a key, where the topic keeps the newest of each key.
+    #[error("a record has no key, and the topic is compacted by key")]
+    NoKey,
     /// A codec that is not known.
     #[error("compression {0} is not known")]
     Compression(i16),
@@ -239,19 +242,27 @@ impl Batch {
         (bytes.len() >= HEAD_BYTES).then(|| Batch { head: Head::of(&bytes), bytes })
     }
 
-    /// Looks at the records where that takes no decompression.
+    /// Numbers of the records without a key of a batch that was refused for them.
+    pub fn without_key(bytes: &Bytes) -> Vec<i32> {
+        let Some(batch) = Batch::kept(bytes.clone()) else { return Vec::new() };
+        let Ok(records) = batch.records() else { return Vec::new() };
+        let bad = records.filter_map(Result::ok).filter(|record| record.key.is_none());
+        bad.map(|record| record.offset_delta).collect()
+    }
+
+    /// Looks at the records: without decompression, but where every one needs a key.
     fn check_records(&self, rules: &Rules) -> Result<(), BatchError> {
-        if self.head.codec() != 0 {
+        if self.head.codec() != 0 && !rules.needs_keys {
             return Ok(());
         }
         let mut count = 0;
-        for record in self.plain_records() {
+        for record in self.records()? {
             let record = record?;
             if record.offset_delta != count {
                 return Err(BatchError::Invalid("offsets of its records have gaps"));
             }
             if rules.needs_keys && record.key.is_none() {
-                return Err(BatchError::Invalid("a record has no key, and the topic is compacted"));
+                return Err(BatchError::NoKey);
             }
             count += 1;
         }
@@ -269,11 +280,6 @@ impl Batch {
         let packed = self.bytes.slice(HEAD_BYTES..);
         let plain = super::codec::unpack(self.head.codec(), packed, PLAIN_BYTES_MAX)?;
         Ok(Records { bytes: plain, left: self.head.records })
-    }
-
-    /// Records of a batch that is not compressed.
-    pub fn plain_records(&self) -> Records {
-        Records { bytes: self.bytes.slice(HEAD_BYTES..), left: self.head.records }
     }
 
     /// The bytes with an offset for the first record, and time of now if the log gives times.
@@ -559,7 +565,7 @@ mod tests {
         let batch = Batch::check(&mut bytes, &RULES).unwrap();
         assert!(bytes.is_empty());
         assert_eq!(batch, built);
-        let records: Vec<Record> = batch.plain_records().map(Result::unwrap).collect();
+        let records: Vec<Record> = batch.records().unwrap().map(Result::unwrap).collect();
         assert_eq!(records[0].key.as_deref(), Some(&b"a"[..]));
         assert_eq!(records[0].headers, [(Bytes::from_static(b"h"), None)]);
         assert_eq!((records[1].offset_delta, records[1].time_delta_ms), (1, 5));
@@ -582,7 +588,8 @@ mod tests {
     fn each_rule_refuses() {
         let check = |batch: Batch, rules: &Rules| Batch::check(&mut batch.bytes.clone(), rules);
         let keys = Rules { needs_keys: true, ..RULES };
-        assert!(matches!(check(sample(), &keys), Err(BatchError::Invalid(_))));
+        assert_eq!(check(sample(), &keys), Err(BatchError::NoKey));
+        assert_eq!(Batch::without_key(&sample().bytes), [1]);
         let small = Rules { batch_bytes_max: 70, ..RULES };
         assert!(matches!(check(sample(), &small), Err(BatchError::TooLarge { most: 70, .. })));
         let control = marker(1, 7, 1, true);

@@ -88,7 +88,7 @@ pub(crate) fn of_batch(error: &BatchError) -> i16 {
     match error {
         BatchError::Corrupt(_) => code::CORRUPT_MESSAGE,
         BatchError::Magic(_) => code::UNSUPPORTED_FOR_MESSAGE_FORMAT,
-        BatchError::Invalid(_) => code::INVALID_RECORD,
+        BatchError::Invalid(_) | BatchError::NoKey => code::INVALID_RECORD,
         BatchError::Compression(_) => code::UNSUPPORTED_COMPRESSION_TYPE,
         BatchError::TooLarge { .. } => code::MESSAGE_TOO_LARGE,
         BatchError::Time => code::INVALID_TIMESTAMP,

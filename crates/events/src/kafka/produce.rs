@@ -8,11 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_wire::RequestHeader;
 use kafka_wire::produce::{
-    PartitionProduceData, PartitionProduceResponse, Request, Response, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, Request, Response,
+    TopicProduceResponse,
 };
 
 use super::errors::{self, code};
 use super::{Front, Session, quotas};
+use crate::engine::batch::{Batch, BatchError};
 use crate::engine::log::Topic;
 use crate::engine::partition::Appending;
 use crate::security::acls::{Operation, Resource};
@@ -82,6 +84,14 @@ fn refused(data: &PartitionProduceData, error_code: i16, message: Option<String>
     Outcome { response, appending: None }
 }
 
+/// Records of one batch that are named when it is refused.
+const RECORD_ERRORS_MAX: usize = 10_000;
+
+fn no_key(batch_index: i32) -> BatchIndexAndErrorMessage {
+    let why = Some("a record without a key in a topic that is compacted by key".into());
+    BatchIndexAndErrorMessage { batch_index, batch_index_error_message: why }
+}
+
 async fn one(front: &Arc<Front>, topic: &Topic, data: PartitionProduceData) -> Outcome {
     let Some(partition) = topic.partition(data.index) else {
         return refused(&data, code::UNKNOWN_TOPIC_OR_PARTITION, None);
@@ -89,7 +99,16 @@ async fn one(front: &Arc<Front>, topic: &Topic, data: PartitionProduceData) -> O
     let mut records = data.records.clone().unwrap_or_default();
     let batch = match front.log.check(topic, &mut records) {
         Ok(batch) => batch,
-        Err(error) => return refused(&data, errors::of_batch(&error), Some(error.to_string())),
+        Err(error) => {
+            let mut outcome = refused(&data, errors::of_batch(&error), Some(error.to_string()));
+            if error == BatchError::NoKey {
+                // The client sends the others again without these.
+                let bad = Batch::without_key(&data.records.unwrap_or_default());
+                outcome.response.record_errors =
+                    bad.into_iter().take(RECORD_ERRORS_MAX).map(no_key).collect();
+            }
+            return outcome;
+        }
     };
     if !records.is_empty() {
         let why = "one batch a partition and request is taken".to_owned();
