@@ -1,5 +1,7 @@
 //! Logins, access rules and quotas, asked for over a socket as clients do.
 
+#![allow(clippy::unwrap_used, reason = "a failure ends the test")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;

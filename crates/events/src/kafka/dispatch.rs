@@ -166,7 +166,10 @@ pub(crate) async fn start(
         }
         let request = decode::<kafka_wire::produce::Request>(&header, body)?;
         let acks = request.acks;
-        let started = produce::start(front, session, &header, request).await;
+        let starting = produce::start(front, session, &header, request);
+        let (started, busy) = quotas::timed(front.guard.clock(), starting).await;
+        let (client_id, busy) = (header.client_id.as_ref(), busy.as_secs_f64());
+        front.took(session, client_id, Measure::RequestPercentage, busy);
         if acks == 0 {
             return Ok(None);
         }
