@@ -8,4 +8,4 @@ pub mod kafka;
 mod part;
 pub mod security;
 
-pub use part::{Config, Part, StartError};
+pub use part::{Config, GROUP_DELAY, Part, StartError};

@@ -25,7 +25,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// What a part is started with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where its volumes are.
     pub folder: PathBuf,
@@ -39,6 +39,23 @@ pub struct Config {
     pub security: Security,
     /// Bounds of the store.
     pub store: volumes::Options,
+}
+
+/// How long the first member of a group waits for others, if nobody says otherwise: instances of a
+/// service start together, and each that comes later makes all others begin again.
+pub const GROUP_DELAY: Duration = Duration::from_millis(300);
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            folder: PathBuf::new(),
+            options: Options::default(),
+            topics: Vec::new(),
+            group_delay: GROUP_DELAY,
+            security: Security::default(),
+            store: volumes::Options::default(),
+        }
+    }
 }
 
 /// Why a part does not start.

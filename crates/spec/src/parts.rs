@@ -103,8 +103,8 @@ pub struct EventsPart {
     pub topic_defaults: BTreeMap<String, String>,
     /// Topics that are there from the start, with their partitions.
     pub topics: Vec<(String, i32)>,
-    /// How long a group without members waits for more when the first one comes.
-    pub group_delay_ms: u64,
+    /// How long a group without members waits for more when the first one comes, if the file says.
+    pub group_delay_ms: Option<u64>,
     /// A folder that the file mounts for the data.
     pub data: Option<String>,
     /// Settings that change nothing here, as the file writes them.
@@ -131,7 +131,7 @@ pub fn events(service: &Service) -> EventsPart {
                 part.partitions = value.trim().parse().unwrap_or(1).max(1);
             }
             "group.initial.rebalance.delay.ms" | "group_initial_rebalance_delay" => {
-                part.group_delay_ms = value.trim().parse().unwrap_or(0);
+                part.group_delay_ms = value.trim().parse().ok();
             }
             "create.topics" => part.topics = topics(value),
             "log.retention.ms" => set(&mut part, "retention.ms", value, 1),

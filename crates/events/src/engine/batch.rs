@@ -238,7 +238,7 @@ impl Batch {
     }
 
     /// A batch that this log wrote.
-    pub(crate) fn kept(bytes: Bytes) -> Option<Batch> {
+    pub fn kept(bytes: Bytes) -> Option<Batch> {
         (bytes.len() >= HEAD_BYTES).then(|| Batch { head: Head::of(&bytes), bytes })
     }
 

@@ -196,8 +196,8 @@ pub(crate) struct PartEvents {
     #[arg(long = "topic", value_name = "NAME:PARTITIONS")]
     pub(crate) topics: Vec<String>,
     /// How long a group without members waits for more when the first one comes
-    #[arg(long, default_value_t = 0)]
-    pub(crate) group_delay_ms: u64,
+    #[arg(long)]
+    pub(crate) group_delay_ms: Option<u64>,
 }
 
 /// `ms up`.

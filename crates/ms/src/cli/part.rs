@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use base::{Problem, SystemClock};
 use events::engine::log::Options;
 use events::kafka::{Advertised, Listener};
-use events::{Config, Part};
+use events::{Config, GROUP_DELAY, Part};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -94,7 +94,7 @@ fn config(options: &PartEvents) -> Result<Config> {
             topic_defaults: defaults.collect::<Result<_>>()?,
         },
         topics: topics.collect::<Result<_>>()?,
-        group_delay: Duration::from_millis(options.group_delay_ms),
+        group_delay: options.group_delay_ms.map_or(GROUP_DELAY, Duration::from_millis),
         ..Config::default()
     })
 }

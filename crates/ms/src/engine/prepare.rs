@@ -207,7 +207,9 @@ fn events_part(service: &Service, workshop: &Workshop<'_>) -> Result<Prepared, P
         argv.extend(["--door".to_owned(), door]);
     }
     argv.extend(["--partitions".to_owned(), part.partitions.to_string()]);
-    argv.extend(["--group-delay-ms".to_owned(), part.group_delay_ms.to_string()]);
+    if let Some(delay) = part.group_delay_ms {
+        argv.extend(["--group-delay-ms".to_owned(), delay.to_string()]);
+    }
     if !part.auto_create {
         argv.push("--no-auto-create".to_owned());
     }

@@ -1,0 +1,3 @@
+//! The log over a disk that crashes, and the front over real connections.
+
+mod crash;
