@@ -1,16 +1,18 @@
-//! ADD: archives of the context are unpacked and addresses fetched, each in a step of its own with
-//! the host's `tar` and `curl`.
+//! ADD: archives of the context are unpacked, addresses fetched and repositories cloned, each in a
+//! step of its own with the host's `tar`, `curl` and `git`.
 //!
-//! Not here: what COPY does as well. Invariants: neither program sees more than an archive and an
-//! empty folder, so that no name in an archive leads out; what they made is copied from there.
+//! Not here: what COPY does as well. Invariants: none of these programs sees more than an archive
+//! and an empty folder, so that no name in an archive or repository leads out; what they made is
+//! copied from there.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use agent::{Mount, MountSource};
 use sha2::{Digest, Sha256};
-use spec::dockerfile::{Copy, Ignore, Origin, Run, Step};
+use spec::dockerfile::{Copy, Ignore, Origin, Repository, Run, RunMount, RunMountKind, Step};
 
 use crate::build::Built;
 use crate::copy::{self, Source, within};
@@ -28,6 +30,29 @@ const FILLED: &str = "/mnt";
 /// Most bytes that are fetched from one address.
 const FETCH_BYTES_MAX: &str = "4G";
 
+/// Clones `$1` at `$2`; `$3` says whether `.git` stays. The commit is written beside. A server may
+/// not give single commits, or not without all that came before.
+const CLONE: &str = r#"
+cd /mnt && git init -q tree && cd tree && git remote add origin "$1"
+ref=${2:-HEAD}
+if git fetch -q --depth=1 origin "$ref" 2>../said || git fetch -q origin "$ref" 2>../said; then
+    git checkout -q FETCH_HEAD
+elif git fetch -q --tags origin '+refs/heads/*:refs/remotes/origin/*'; then
+    git checkout -q --detach "$ref" || git checkout -q --detach "origin/$ref"
+else cat ../said >&2; exit 1
+fi
+git submodule --quiet update --init --recursive --depth=1
+git rev-parse HEAD >../head
+[ "$3" = keep ] || find . -name .git -prune -exec rm -rf {} +
+"#;
+/// Variables of `git`: nobody is there to be asked, and no setting of root's counts.
+const GIT: [(&str, &str); 4] = [
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_ALLOW_PROTOCOL", "git:http:https:ssh"),
+    ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new"),
+];
+
 impl Work<'_> {
     /// Carries out ADD.
     pub(crate) fn add(
@@ -36,7 +61,8 @@ impl Work<'_> {
         step: &Step,
         built: &mut Built,
     ) -> Result<Outcome, BuildError> {
-        let mut plain = Copy { unpack: false, remote: Vec::new(), ..copy.clone() };
+        let mut plain = copy.clone();
+        (plain.unpack, plain.remote, plain.repositories) = (false, Vec::new(), Vec::new());
         let mut archives = Vec::new();
         if copy.from == Origin::Context {
             let view = View::context(&self.order.build.context, &self.builder.state);
@@ -61,6 +87,9 @@ impl Work<'_> {
         }
         for url in &copy.remote {
             outcome = outcome.or(self.made(copy, step, built, &Making::Fetched(url))?);
+        }
+        for repository in &copy.repositories {
+            outcome = outcome.or(self.made(copy, step, built, &Making::Cloned(repository))?);
         }
         Ok(outcome)
     }
@@ -87,8 +116,18 @@ impl Work<'_> {
         let mut key = Hash::default();
         match making {
             Making::Unpacked(archive) => key.text(&digest(archive).map_err(at(archive))?),
-            Making::Fetched(url) => key.text(url),
+            Making::Fetched(url) => {
+                key.text(url);
+                key.field(&[u8::from(copy.unpack_remote)]);
+            }
+            Making::Cloned(Repository { url, reference, folder }) => {
+                key.text(url);
+                key.text(reference.as_deref().unwrap_or_default());
+                key.text(&folder.to_string_lossy());
+                key.field(&[u8::from(copy.keep_git_dir)]);
+            }
         }
+        key.text(&copy.exclude.join("\n"));
         for word in [&copy.chown, &copy.chmod, &copy.checksum] {
             key.text(word.as_deref().unwrap_or_default());
         }
@@ -105,14 +144,11 @@ impl Work<'_> {
         let (folder, beside) = self.places(&key);
         let filled = self.fill(copy, step, making, (&folder, &beside));
         let kept = filled.and_then(|filled| {
-            let name = match making {
-                Making::Unpacked(_) => ".".to_owned(),
-                Making::Fetched(url) => name_of(url).to_owned(),
-            };
+            let (filled, name) = filled;
             let sources = vec![name];
-            let copy = Copy { sources, remote: Vec::new(), inline: Vec::new(), ..copy.clone() };
-            let keeps_owner = matches!(making, Making::Unpacked(_));
-            let (view_of, name) = (View::of(&filled), "what was unpacked".to_owned());
+            let copy = Copy { sources, inline: Vec::new(), ..copy.clone() };
+            let keeps_owner = copy.sources[0] == "." && !matches!(making, Making::Cloned(_));
+            let (view_of, name) = (View::of(&filled), making.what().to_owned());
             let ignore = Ignore::default();
             let source = Source { view: view_of, ignore: &ignore, keeps_owner, name };
             let tree = copy::plan(&copy, &source, &view)
@@ -126,72 +162,154 @@ impl Work<'_> {
         kept
     }
 
-    /// Runs the program that fills a folder; gives the folder.
+    /// Fills a folder; gives it, and what in it is meant.
     fn fill(
         &mut self,
         copy: &Copy,
         step: &Step,
         making: &Making<'_>,
         (folder, beside): (&Path, &Path),
-    ) -> Result<PathBuf, BuildError> {
+    ) -> Result<(PathBuf, String), BuildError> {
         let filled = beside.join("filled");
         fs::create_dir_all(&filled).map_err(at(&filled))?;
-        let mounted = |source: &Path, target: &str, read_only| Mount {
-            source: MountSource::Path(source.to_owned()),
-            target: PathBuf::from(target),
-            read_only,
-        };
-        let mut mounts = vec![mounted(&filled, FILLED, false)];
+        let mounts = vec![mounted(&filled, FILLED, false)];
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        let argv: Vec<String> = match making {
+        match making {
             Making::Unpacked(archive) => {
-                mounts.push(mounted(archive, ARCHIVE, true));
-                words(&["tar", "--numeric-owner", "-xpf", ARCHIVE, "-C", FILLED])
+                self.unpack(step, archive, (folder, &filled))?;
+                Ok((filled, ".".to_owned()))
             }
             Making::Fetched(url) => {
-                let to = format!("{FILLED}/{}", name_of(url));
-                words(&["curl", "-fsSL", "--max-filesize", FETCH_BYTES_MAX, "-o", &to, "--", url])
+                let name = name_of(url);
+                let to = format!("{FILLED}/{name}");
+                let argv = words(&[
+                    "curl",
+                    "-fsSL",
+                    "--max-filesize",
+                    FETCH_BYTES_MAX,
+                    "-o",
+                    &to,
+                    "--",
+                    url,
+                ]);
+                let run = Run { argv, workdir: PathBuf::from("/"), ..Run::default() };
+                self.tool(step, "curl", run, (folder, mounts, BTreeMap::new()))?;
+                let file = filled.join(name);
+                if let Some(wanted) = &copy.checksum {
+                    let is = format!("sha256:{}", digest(&file).map_err(at(&file))?);
+                    if is != *wanted {
+                        return Err(self.copy_failed(step, &format!("{url} has the checksum {is}")));
+                    }
+                }
+                if !copy.unpack_remote || !is_archive(&file) {
+                    return Ok((filled, name.to_owned()));
+                }
+                self.builder.agent.remove_step(folder).map_err(at(folder))?;
+                let unpacked = beside.join("unpacked");
+                fs::create_dir_all(&unpacked).map_err(at(&unpacked))?;
+                self.unpack(step, &file, (folder, &unpacked))?;
+                Ok((unpacked, ".".to_owned()))
             }
+            Making::Cloned(repository) => {
+                let keep = if copy.keep_git_dir { "keep" } else { "drop" };
+                let reference = repository.reference.as_deref().unwrap_or_default();
+                let argv = words(&["sh", "-ec", CLONE, "clone", &repository.url, reference, keep]);
+                let env = GIT.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+                let keys = RunMount {
+                    kind: RunMountKind::Ssh,
+                    target: PathBuf::from("/run/.keys"),
+                    ..RunMount::default()
+                };
+                let workdir = PathBuf::from("/");
+                let run = Run { argv, env, workdir, mounts: vec![keys], ..Run::default() };
+                let (shown, variables) =
+                    self.mounts(&run, step, &beside.join("keys"), Vec::new())?;
+                let mounts = mounts.into_iter().chain(shown).collect();
+                self.tool(step, "git", run, (folder, mounts, variables))?;
+                let head = filled.join("head");
+                let commit = fs::read_to_string(&head).map_err(at(&head))?;
+                let commit = commit.trim();
+                let wanted = copy.checksum.as_deref().unwrap_or_default();
+                if !commit.starts_with(wanted) {
+                    let cause = format!("{} is at the commit {commit}", repository.url);
+                    return Err(self.copy_failed(step, &cause));
+                }
+                let name = Path::new(".").join(&repository.folder);
+                Ok((filled.join("tree"), name.to_string_lossy().into_owned()))
+            }
+        }
+    }
+
+    fn unpack(
+        &mut self,
+        step: &Step,
+        archive: &Path,
+        (folder, filled): (&Path, &Path),
+    ) -> Result<(), BuildError> {
+        let mounts = vec![mounted(filled, FILLED, false), mounted(archive, ARCHIVE, true)];
+        let argv = ["tar", "--numeric-owner", "-xpf", ARCHIVE, "-C", FILLED].map(str::to_owned);
+        let run = Run { argv: argv.into(), workdir: PathBuf::from("/"), ..Run::default() };
+        self.tool(step, "tar", run, (folder, mounts, BTreeMap::new()))
+    }
+
+    /// Runs a program of the host in a step of its own.
+    fn tool(
+        &mut self,
+        step: &Step,
+        program: &str,
+        run: Run,
+        (folder, mounts, secrets): (&Path, Vec<Mount>, BTreeMap<String, String>),
+    ) -> Result<(), BuildError> {
+        let missing = |cause: String| {
+            let what = format!("cannot carry out `{}`", short(&step.text));
+            let next = format!("install {program} on this machine");
+            failed("build-step", what, &step.place, cause, next)
         };
-        let run = Run { argv, workdir: PathBuf::from("/"), ..Run::default() };
         let site = Site {
             agent: &self.builder.agent,
             folder: folder.to_owned(),
             layers: self.builder.system(&self.store)?.layers,
             base: agent::Base::Host,
             mounts,
-            secrets: std::collections::BTreeMap::new(),
+            secrets,
             home: "/root".to_owned(),
             service: self.order.service.clone(),
         };
-        let program = run.argv[0].clone();
-        let end = run::run(&run, site, self.watch).map_err(|error| {
-            let what = format!("cannot carry out `{}`", short(&step.text));
-            let next = format!("install {program} on this machine");
-            failed("build-step", what, &step.place, error.to_string(), next)
-        })?;
+        let end = run::run(&run, site, self.watch).map_err(|error| missing(error.to_string()))?;
         if end.cancelled {
             return Err(BuildError::Cancelled);
         }
-        if !end.exit.success() {
-            let cause = format!("{program}: {}", end.exit.last_lines.join("\n"));
-            return Err(self.copy_failed(step, &cause));
+        let said = end.exit.last_lines.join("\n");
+        match end.exit.code {
+            Some(0) => Ok(()),
+            // What a shell says of a program that is not there.
+            Some(127) => Err(missing(said)),
+            _ => Err(self.copy_failed(step, &format!("{program}: {said}"))),
         }
-        if let (Making::Fetched(url), Some(wanted)) = (making, &copy.checksum) {
-            let file = filled.join(name_of(url));
-            let is = format!("sha256:{}", digest(&file).map_err(at(&file))?);
-            if is != *wanted {
-                return Err(self.copy_failed(step, &format!("{url} has the checksum {is}")));
-            }
-        }
-        Ok(filled)
     }
+}
+
+fn mounted(source: &Path, target: &str, read_only: bool) -> Mount {
+    let source = MountSource::Path(source.to_owned());
+    Mount { source, target: PathBuf::from(target), read_only }
 }
 
 /// What fills a folder.
 enum Making<'a> {
     Unpacked(&'a Path),
     Fetched(&'a str),
+    Cloned(&'a Repository),
+}
+
+impl Making<'_> {
+    /// What is copied from, for messages.
+    fn what(&self) -> &'static str {
+        match self {
+            Making::Unpacked(_) => "what was unpacked",
+            Making::Fetched(_) => "what was fetched",
+            Making::Cloned(_) => "what was cloned",
+        }
+    }
 }
 
 /// The file name at the end of an address.

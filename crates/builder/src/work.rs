@@ -83,7 +83,7 @@ impl Work<'_> {
             let start = self.clock.monotonic();
             let outcome = match &step.action {
                 Action::Folder(folder) => self.folder(folder, &mut built)?,
-                Action::Copy(copy) if copy.unpack || !copy.remote.is_empty() => {
+                Action::Copy(copy) if copy.unpack || copy.is_fetching() => {
                     self.add(copy, step, &mut built)?
                 }
                 Action::Copy(copy) => self.copy(copy, step, &mut built)?,

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::Test;
 use crate::bench::{Bench, Said};
@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("from_other_stages", stages),
     ("archives_are_unpacked", archives),
     ("what_is_fetched", fetched),
+    ("what_is_cloned", cloned),
     ("layers_read_as_the_kernel_shows_them", as_the_kernel),
 ];
 
@@ -196,12 +197,16 @@ fn fetched() {
     let mut bench = context();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
+    let mut pack = Command::new("tar");
+    pack.args(["-czf", "-", "app"]).current_dir(bench.context());
+    let packed = pack.output().unwrap().stdout;
     let server = std::thread::spawn(move || {
-        for _ in 0..2 {
+        for body in [&b"hi"[..], b"hi", &packed] {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1024];
             let _read = stream.read(&mut request).unwrap();
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
+            stream.write_all(body).unwrap();
         }
     });
     let sum = "sha256:8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4";
@@ -212,6 +217,67 @@ fn fetched() {
     bench.dockerfile(&text.replace("8f43", "0000"));
     let problem = bench.try_build(&mut Said::default()).unwrap_err();
     assert!(problem.cause.as_ref().unwrap().ends_with(sum), "{problem}");
+    let text = format!("FROM debian\nADD --unpack=true http://{at}/a.tar.gz /x");
+    assert_eq!(bench.prints(&text, "cat /x/app/lib/a.py; echo; ls /x"), ["a", "app"]);
+    server.join().unwrap();
+}
+
+/// A repository that a server of this test has; `git` is on every machine that tests.
+fn cloned() {
+    let mut bench = context();
+    let place = tempfile::tempdir().unwrap();
+    let made = "git init -q --bare -b main a.git && git init -q -b main w && cd w && \
+        git config user.name n && git config user.email e@x && mkdir docs && echo one > docs/f && \
+        ln -s / docs/out && git add . && git commit -qm one && git tag v1 && \
+        git rev-parse HEAD > ../one && echo two > docs/f && git commit -qam two && \
+        git push -q --tags ../a.git main && touch ../a.git/git-daemon-export-ok";
+    let status = Command::new("sh").args(["-ec", made]).current_dir(place.path()).status();
+    assert!(status.unwrap().success());
+    let first = std::fs::read_to_string(place.path().join("one")).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let base = format!("--base-path={}", place.path().display());
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let over = ended.clone();
+    let server = std::thread::spawn(move || {
+        for stream in listener.incoming().map(Result::unwrap) {
+            if over.load(std::sync::atomic::Ordering::SeqCst) {
+                break;
+            }
+            let input = std::os::fd::OwnedFd::from(stream.try_clone().unwrap());
+            let mut served = Command::new("git")
+                .args(["daemon", "--inetd", &base])
+                .stdin(input)
+                .stdout(std::os::fd::OwnedFd::from(stream))
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            // It answers an error with its own end.
+            let _status = served.wait().unwrap();
+        }
+    });
+    let url = format!("git://{at}/a.git");
+    let show = "cat $(find /x -name f); ls -A /x";
+    let text = format!("FROM debian\nADD {url} /x");
+    assert_eq!(bench.prints(&text, show), ["two", "docs"]);
+    let text = format!("FROM debian\nADD --keep-git-dir=true {url}#v1 /x/");
+    assert_eq!(bench.prints(&text, show), ["one", ".git", "docs"]);
+    // By commit, as far as its folder, with the commit checked.
+    let (first, begin) = (first.trim(), &first[..8]);
+    let text = format!("FROM debian\nADD --checksum={begin} {url}#{first}:docs /x");
+    assert_eq!(bench.prints(&text, show), ["one", "f", "out"]);
+    for (text, cause) in [
+        (format!("ADD --checksum={begin} {url} /x"), "at the commit"),
+        (format!("ADD {url}#nothing /x"), "nothing"),
+        (format!("ADD {url}#main:docs/out/etc/passwd /x"), "nothing of that name"),
+    ] {
+        bench.dockerfile(&format!("FROM debian\n{text}\n"));
+        let problem = bench.try_build(&mut Said::default()).unwrap_err();
+        let is = problem.cause.clone().unwrap_or_default();
+        assert!(is.contains(cause) && problem.place.is_some(), "{text}: {problem:?}");
+    }
+    ended.store(true, std::sync::atomic::Ordering::SeqCst);
+    drop(std::net::TcpStream::connect(at).unwrap());
     server.join().unwrap();
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::lines::Instruction;
 use super::making::Making;
+use super::repository::Repository;
 use super::words::{Words, json, split};
-use crate::Finding;
 use crate::read::normal;
 
 /// One COPY or ADD.
@@ -15,6 +15,10 @@ pub struct Copy {
     pub sources: Vec<String>,
     /// Addresses to fetch, which only ADD has.
     pub remote: Vec<String>,
+    /// Repositories to clone, which only ADD has.
+    pub repositories: Vec<Repository>,
+    /// What is cloned keeps its `.git`.
+    pub keep_git_dir: bool,
     /// Files whose text stands in the Dockerfile.
     pub inline: Vec<InlineFile>,
     /// Where to; absolute.
@@ -32,9 +36,12 @@ pub struct Copy {
     pub exclude: Vec<String>,
     /// Sources keep the folders that they are in.
     pub parents: bool,
-    /// ADD, which unpacks archives.
+    /// ADD, which unpacks archives of the context.
     pub unpack: bool,
-    /// The hash that what is fetched must have, such as `sha256:…`.
+    /// Archives that are fetched are unpacked too.
+    pub unpack_remote: bool,
+    /// The hash that what is fetched must have, such as `sha256:…`; of a repository the commit, or
+    /// how it begins.
     pub checksum: Option<String>,
 }
 
@@ -59,32 +66,36 @@ pub struct InlineFile {
     pub text: String,
 }
 
+impl Copy {
+    /// Whether something of another machine is needed.
+    pub fn is_fetching(&self) -> bool {
+        !self.remote.is_empty() || !self.repositories.is_empty()
+    }
+}
+
 impl Making<'_> {
     pub(super) fn copy(&mut self, instruction: &Instruction) -> Result<Copy, String> {
-        let place = self.file.place(instruction.line);
         let lookup = |name: &str| self.lookup(name);
         let words = Words { escape: self.file.escape, lookup: &lookup };
-        let mut notes = Vec::new();
-        let mut copy = Copy { unpack: instruction.keyword == "ADD", ..Copy::default() };
+        let is_add = instruction.keyword == "ADD";
+        let mut copy = Copy { unpack: is_add, ..Copy::default() };
         let mut rest = instruction.rest.as_str();
         while let Some(flag) = rest.strip_prefix("--") {
             let (flag, behind) = flag.split_once([' ', '\t']).unwrap_or((flag, ""));
             let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
             match name {
-                "from" => copy.from = self.origin(&words.fill(value)?)?,
+                "from" if !is_add => copy.from = self.origin(&words.fill(value)?)?,
                 "chown" => copy.chown = Some(words.fill(value)?),
                 "chmod" => copy.chmod = Some(words.fill(value)?),
                 "exclude" => copy.exclude.push(words.fill(value)?),
-                "checksum" => copy.checksum = Some(words.fill(value)?),
-                "parents" => copy.parents = value != "false",
-                "unpack" => copy.unpack = value != "false",
+                "checksum" if is_add => copy.checksum = Some(words.fill(value)?),
+                "parents" if !is_add => copy.parents = value != "false",
+                "unpack" if is_add => {
+                    copy.unpack = value != "false";
+                    copy.unpack_remote = copy.unpack;
+                }
+                "keep-git-dir" if is_add => copy.keep_git_dir = value != "false",
                 "link" => {}
-                "keep-git-dir" => notes.push(
-                    Finding::warning("copy-flag", format!("`--{name}` has no effect"))
-                        .at(&place)
-                        .cause("repositories are not fetched")
-                        .next("clone it once on the host, into the context"),
-                ),
                 _ => {
                     let keyword = instruction.keyword;
                     return Err(format!("`--{name}` is not an option of {keyword}"));
@@ -115,32 +126,22 @@ impl Making<'_> {
                 None => copy.sources.push(path),
             }
         }
-        let is_web = |s: &String| s.starts_with("http://") || s.starts_with("https://");
-        let is_repository = |s: &String| {
-            s.starts_with("git@")
-                || s.starts_with("git://")
-                || s.starts_with("ssh://")
-                || (is_web(s) && s.split('#').next().is_some_and(|s| s.ends_with(".git")))
-        };
-        if copy.unpack && copy.from == Origin::Context {
-            if let Some(url) = copy.sources.iter().find(|s| is_repository(s)) {
-                notes.push(
-                    Finding::warning("copy-remote", format!("`{url}` is not fetched"))
-                        .at(&place)
-                        .cause("repositories are not cloned to build; its files will be missing")
-                        .next("clone it once on the host, into the context"),
-                );
+        let is_web = |s: &str| s.starts_with("http://") || s.starts_with("https://");
+        if is_add {
+            for source in std::mem::take(&mut copy.sources) {
+                match Repository::read(&source) {
+                    Some(repository) => copy.repositories.push(repository?),
+                    None if is_web(&source) => copy.remote.push(source),
+                    None => copy.sources.push(source),
+                }
             }
-            copy.sources.retain(|s| !is_repository(s));
-            let (remote, sources) = copy.sources.into_iter().partition(is_web);
-            (copy.remote, copy.sources) = (remote, sources);
         }
         copy.dest_is_dir = dest.ends_with('/')
             || Path::new(&dest).file_name().is_none()
             || dest.ends_with("/.")
-            || copy.sources.len() + copy.inline.len() + copy.remote.len() > 1;
+            || copy.sources.len() + copy.inline.len() + copy.remote.len() > 1
+            || !copy.repositories.is_empty();
         copy.dest = normal(&self.recipe.workdir.join(dest));
-        self.recipe.findings.extend(notes);
         Ok(copy)
     }
 

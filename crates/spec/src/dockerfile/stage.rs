@@ -40,6 +40,17 @@ pub struct Stage {
     pub recipe: ImageRecipe,
 }
 
+impl Stage {
+    /// What people know it by.
+    fn text(&self) -> String {
+        let base = match &self.start {
+            Start::Image(image) => image.clone(),
+            Start::Stage(number) => format!("stage {number}"),
+        };
+        self.name.as_ref().map_or_else(|| format!("FROM {base}"), |n| format!("FROM {base} AS {n}"))
+    }
+}
+
 /// What a stage begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -112,7 +123,19 @@ pub fn plan(
             Err(found) => return Err(found),
         }
     }
-    Ok(Plan { stages: made.into_values().collect() })
+    let others = made.values().filter_map(|stage| {
+        let asked = sources[stage.number].other.as_deref()?;
+        let what = format!("`{}` is not built for {}", stage.text(), asked.escape_debug());
+        let cause = "what is built are this machine's own programs, for its own processors";
+        let finding = Finding::warning("from-platform", what).at(&stage.place).cause(cause);
+        Some(finding.next("remove `--platform`, or leave it for Docker"))
+    });
+    let others: Vec<Finding> = others.collect();
+    let mut stages: Vec<Stage> = made.into_values().collect();
+    if let Some(last) = stages.last_mut() {
+        last.recipe.findings.extend(others);
+    }
+    Ok(Plan { stages })
 }
 
 /// The stages that a step takes files from.
@@ -156,6 +179,8 @@ pub(super) struct Source<'f> {
     image: String,
     name: Option<String>,
     line: u32,
+    /// The platform that it asks for, when that is not this machine's.
+    other: Option<String>,
     body: &'f [Instruction],
 }
 
@@ -182,12 +207,31 @@ fn platform() -> BTreeMap<String, String> {
     both.collect()
 }
 
+/// The platform that a flag of FROM asks for.
+fn asked(flag: &str, words: &Words<'_>) -> Result<Option<String>, String> {
+    match flag.split_once('=') {
+        Some(("--platform", value)) => words.fill(value).map(|p| Some(p).filter(|p| !p.is_empty())),
+        _ => Err(format!("`{flag}` is not an option of FROM")),
+    }
+}
+
+/// Whether `asked` is `here`, or says less; variants of processors are not told apart.
+fn is_here(asked: &str, here: &str) -> bool {
+    let asked = asked.to_ascii_lowercase();
+    let mut parts = asked.split('/').zip(here.split('/'));
+    match asked.contains('/') {
+        true => parts.all(|(asked, here)| asked == here),
+        false => here.split('/').any(|part| part == asked),
+    }
+}
+
 fn sources<'f>(
     file: &'f Dockerfile,
     args: &BTreeMap<String, String>,
     errors: &mut Vec<Finding>,
 ) -> (Vec<Source<'f>>, BTreeMap<String, String>) {
     let mut global = platform();
+    let platform = global.get("TARGETPLATFORM").cloned().unwrap_or_default();
     let mut stages: Vec<Source<'f>> = Vec::new();
     let all = &file.instructions;
     for (i, instruction) in all.iter().enumerate() {
@@ -203,7 +247,15 @@ fn sources<'f>(
             }
             "FROM" => {
                 let parts = split(&instruction.rest, file.escape);
-                let parts: Vec<&String> = parts.iter().filter(|w| !w.starts_with("--")).collect();
+                let (flags, parts): (Vec<&String>, Vec<&String>) =
+                    parts.iter().partition(|word| word.starts_with("--"));
+                let other = match flags.iter().try_fold(None, |_, flag| asked(flag, &words)) {
+                    Ok(asked) => asked.filter(|asked| !is_here(asked, &platform)),
+                    Err(what) => {
+                        errors.push(bad(file, instruction, what));
+                        continue;
+                    }
+                };
                 let (image, name) = match parts[..] {
                     [image] => (image, None),
                     [image, by, name] if by.eq_ignore_ascii_case("as") => (image, Some(name)),
@@ -218,7 +270,7 @@ fn sources<'f>(
                 match words.fill(image) {
                     Ok(image) if !image.is_empty() => {
                         let (name, line) = (name.cloned(), instruction.line);
-                        stages.push(Source { image, name, line, body: &body[..end] });
+                        stages.push(Source { image, name, line, other, body: &body[..end] });
                     }
                     Ok(_) => {
                         let what = format!("FROM {image} names no image: an ARG has no value");

@@ -34,9 +34,10 @@ fn every_example_is_taken_as_the_page_says() {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         let (example, said) = (cells[1].trim_matches('`'), cells[2]);
         seen.insert(example.split(' ').next().unwrap_or_default());
-        let text = match example.starts_with("FROM ") || example.starts_with('#') {
-            true => format!("{example}\nFROM debian\n"),
-            false => format!("FROM debian\n{example}\n"),
+        let text = match example.as_bytes().first() {
+            Some(b'#') => format!("{example}\nFROM debian\n"),
+            _ if example.starts_with("FROM ") => format!("{example}\n"),
+            _ => format!("FROM debian\n{example}\n"),
         };
         let planned = spec::dockerfile::parse(&text, Path::new("Dockerfile"), 0)
             .and_then(|parsed| spec::dockerfile::final_stage(&parsed, None, &BTreeMap::new()));

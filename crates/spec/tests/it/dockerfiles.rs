@@ -203,15 +203,29 @@ fn what_is_refused() {
         ("FROM a\nHEALTHCHECK x", vec!["error dockerfile-syntax 2"]),
         ("FROM a\nHEALTHCHECK --retries=10001 CMD x", vec!["error dockerfile-syntax 2"]),
         ("FROM a\nCOPY --frm=b x y", vec!["error dockerfile-syntax 2"]),
+        ("FROM --platfrom=linux a", vec!["error dockerfile-syntax 1"]),
+        ("FROM a\nADD --from=b x y", vec!["error dockerfile-syntax 2"]),
+        ("FROM a\nADD git://x/y#-z y", vec!["error dockerfile-syntax 2"]),
     ] {
         assert_eq!(errors(text), expected, "{text}");
     }
-    let text = "FROM a\nADD https://x/y.git https://x/y.tgz /y/\nONBUILD RUN x\nCMD x";
-    let found = brief(&recipe(text).findings);
-    assert_eq!(found, ["warning copy-remote 2", "warning onbuild-ignored 3"]);
+    let text = "FROM a\nADD https://x/y.git https://x/y.tgz z /y\nONBUILD RUN x\nCMD x";
+    assert_eq!(brief(&recipe(text).findings), ["warning onbuild-ignored 3"]);
     let add = &copies(text)[0];
-    assert!(add.sources.is_empty() && add.unpack);
-    assert_eq!(add.remote, ["https://x/y.tgz"]);
+    assert!(add.unpack && !add.unpack_remote && add.dest_is_dir && add.is_fetching());
+    assert_eq!(
+        (&add.remote[..], &add.sources[..]),
+        (&["https://x/y.tgz".to_owned()][..], &["z".to_owned()][..])
+    );
+    assert_eq!(add.repositories[0].url, "https://x/y.git");
+    let text = "FROM --platform=plan9/vax a AS one\nFROM --platform=linux b\nCOPY --from=one /x /y\n\
+                FROM --platform=windows c";
+    let target = |name| {
+        let parsed = parse(text, Path::new("Dockerfile"), 0).unwrap();
+        brief(&final_stage(&parsed, Some(name), &BTreeMap::new()).unwrap().findings)
+    };
+    assert_eq!(target("1"), ["warning from-platform 1"], "of stages that are needed");
+    assert_eq!(target("2"), ["warning from-platform 4"]);
 }
 
 #[test]
