@@ -1,6 +1,7 @@
 //! A log on a port and a folder, for trying clients: `serve ADDRESS:PORT FOLDER`. With `MS_USERS`
 //! (`user:password,…`) there are two more ports that demand a login, one of them with TLS;
-//! `MS_SUPER_USERS` may do everything, and `MS_DENY` denies what no rule allows.
+//! `MS_SUPER_USERS` may do everything, and `MS_DENY` denies what no rule allows. `MS_CLIENT_CA` (a
+//! PEM file) opens one more for clients with certificates; `MS_REAUTH_MS` ends logins.
 
 #![allow(clippy::print_stdout, reason = "it is for people")]
 
@@ -37,7 +38,7 @@ async fn run(address: &str, folder: &str) -> Result<(), Box<dyn std::error::Erro
         users,
         super_users: list(&said("MS_SUPER_USERS")),
         allow_if_none: said("MS_DENY").is_empty(),
-        ..Security::default()
+        login_max: said("MS_REAUTH_MS").parse().ok().map(std::time::Duration::from_millis),
     };
     // Four partitions: what the suites that are run against it expect.
     let options = Options { partitions: 4, ..Options::default() };
@@ -49,8 +50,23 @@ async fn run(address: &str, folder: &str) -> Result<(), Box<dyn std::error::Erro
     if demands_login {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let made = net::make_certificate(&std::path::Path::new(folder).join("tls"), &names)?;
-        let tls = net::TlsConfig::new(made.certificate.clone(), made.key);
-        let tls = Arc::new(net::Tls::open(tls, Arc::new(SystemClock))?);
+        let plain_tls = net::TlsConfig::new(made.certificate.clone(), made.key);
+        let mut client_tls = plain_tls.clone();
+        let tls = Arc::new(net::Tls::open(plain_tls, Arc::new(SystemClock))?);
+        if let Some(authorities) = Some(said("MS_CLIENT_CA")).filter(|ca| !ca.is_empty()) {
+            let authorities = authorities.into();
+            client_tls.clients = Some(net::ClientCertificates { authorities, required: true });
+            let bound = TcpListener::bind("127.0.0.1:0").await?;
+            println!("SSL on {}", bound.local_addr()?);
+            let way = Listener {
+                name: "SSL".to_owned(),
+                advertised: Advertised::AsConnected,
+                tls: Some(Arc::new(net::Tls::open(client_tls, Arc::new(SystemClock))?)),
+                mechanisms: Vec::new(),
+                anonymous: false,
+            };
+            ways.push((bound, way));
+        }
         for (name, tls) in [("SASL_PLAINTEXT", None), ("SASL_SSL", Some(tls))] {
             let bound = TcpListener::bind("127.0.0.1:0").await?;
             println!("{name} on {}", bound.local_addr()?);

@@ -52,7 +52,7 @@ pub struct TlsConfig {
 /// What clients show.
 #[derive(Clone, Debug)]
 pub struct ClientCertificates {
-    /// A PEM file: the authorities that sign them.
+    /// A PEM file: the authorities that sign them. Certificates are of X.509 version 3.
     pub authorities: PathBuf,
     /// Whether a client without one is turned away.
     pub required: bool,
