@@ -18,6 +18,7 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 const TARGETS: &[(&str, Target)] = &[
+    ("certificate", net::fuzzing::subjects),
     ("compose", spec::fuzzing::compose),
     ("console_answer", console::fuzzing::console_answer),
     ("console_request", console::fuzzing::console_request),
@@ -33,6 +34,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("http_response", edge::fuzzing::http_response),
     ("instance_record", agent::fuzzing::instance_record),
     ("log_file", telemetry::fuzzing::log_file),
+    ("login", events::fuzzing::login),
     ("metric_history", telemetry::fuzzing::metric_history),
     ("search", telemetry::fuzzing::search),
     ("store_file", control::fuzzing::store_file),

@@ -4,6 +4,8 @@
 //! Not here: what other parts store, and who may be connected to (`net`).
 
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod kafka;
 mod part;
 pub mod security;

@@ -25,3 +25,18 @@ pub fn host_files(bytes: &[u8]) {
 pub fn subjects(bytes: &[u8]) {
     let _ = crate::Subject::of(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_hold() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds");
+        for (target, run) in [("host_files", host_files as fn(&[u8])), ("certificate", subjects)] {
+            for seed in std::fs::read_dir(format!("{folder}/{target}")).unwrap() {
+                run(&std::fs::read(seed.unwrap().path()).unwrap());
+            }
+        }
+    }
+}

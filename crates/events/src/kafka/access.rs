@@ -166,7 +166,6 @@ gates! {
     add_offsets_to_txn Write TransactionalId transactional_id,
     alter_partition_reassignments Alter Cluster,
     alter_share_group_offsets Read Group group_id,
-    consumer_group_heartbeat Read Group group_id,
     delete_share_group_offsets Delete Group group_id,
     describe_acls Describe Cluster,
     describe_client_quotas DescribeConfigs Cluster,
@@ -181,9 +180,6 @@ gates! {
     list_config_resources DescribeConfigs Cluster,
     list_partition_reassignments Describe Cluster,
     offset_delete Delete Group group_id,
-    share_acknowledge Read Group group_id,
-    share_fetch Read Group group_id,
-    share_group_heartbeat Read Group group_id,
     sync_group Read Group group_id,
     update_features Alter Cluster,
 }

@@ -11,6 +11,7 @@ use kafka_wire::{
 use super::errors::{self, code};
 use super::{Front, Session};
 use crate::engine::groups::classic::{GroupError, Join};
+use crate::security::acls::Resource;
 
 /// Bounds of a session, in milliseconds, as Kafka has them.
 const SESSION_MS: std::ops::RangeInclusive<i32> = 6000..=1_800_000;
@@ -215,7 +216,7 @@ pub(crate) async fn list(
 
 pub(crate) async fn describe(
     front: &Arc<Front>,
-    _: &Arc<Session>,
+    session: &Arc<Session>,
     header: &RequestHeader,
     request: describe_groups::Request,
 ) -> describe_groups::Response {
@@ -242,12 +243,17 @@ pub(crate) async fn describe(
                 member_metadata: Bytes::copy_from_slice(member.said(&group.protocol)),
                 member_assignment: Bytes::copy_from_slice(&member.assignment),
             });
+        let authorized_operations = match request.include_authorized_operations {
+            true => front.operations(session, Resource::Group, &name),
+            false => i32::MIN,
+        };
         describe_groups::DescribedGroup {
             group_id: name,
             group_state: group.state.name().into(),
             members: members.collect(),
             protocol_type: group.kind.into(),
             protocol_data: group.protocol.into(),
+            authorized_operations,
             ..describe_groups::DescribedGroup::default()
         }
     });

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use kafka_wire::{
-    Str, add_partitions_to_txn, alter_configs, consumer_group_describe, create_partitions,
-    create_topics, delete_groups, delete_topics, describe_configs, describe_groups,
-    describe_producers, describe_share_group_offsets, describe_transactions,
-    incremental_alter_configs, init_producer_id, list_groups, list_transactions, offset_commit,
-    offset_fetch, share_group_describe, txn_offset_commit, write_txn_markers,
+    Str, Uuid, add_partitions_to_txn, alter_configs, consumer_group_describe,
+    consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_topics,
+    describe_configs, describe_groups, describe_producers, describe_share_group_offsets,
+    describe_transactions, incremental_alter_configs, init_producer_id, list_groups,
+    list_transactions, offset_commit, offset_fetch, share_acknowledge, share_fetch,
+    share_group_describe, share_group_heartbeat, txn_offset_commit, write_txn_markers,
 };
 
 use super::access::{Asker, Gated, Screened, code_of};
@@ -90,6 +91,72 @@ impl Gated for describe_share_group_offsets::Request {
             }));
         })
     }
+}
+
+/// Heartbeats of members that say which topics they want.
+macro_rules! heartbeats {
+    ($($module:ident)*) => {
+        $(impl Gated for $module::Request {
+            fn screen(&mut self, asker: &Asker<'_>) -> Screened<$module::Response> {
+                let may_see = |name: &Str| {
+                    asker.may(Operation::Describe, Resource::Topic, name)
+                };
+                let mut topics = self.subscribed_topic_names.iter().flatten();
+                let error_code = if !asker.may(Operation::Read, Resource::Group, &self.group_id) {
+                    code::GROUP_AUTHORIZATION_FAILED
+                } else if !topics.all(may_see) {
+                    code::TOPIC_AUTHORIZATION_FAILED
+                } else {
+                    return Screened::Whole;
+                };
+                Screened::Refused($module::Response { error_code, ..$module::Response::default() })
+            }
+        })*
+    };
+}
+
+heartbeats! { consumer_group_heartbeat share_group_heartbeat }
+
+/// Requests of members of share groups about records, by topics' ids.
+macro_rules! shares {
+    ($($module:ident $answer:ident,)*) => {
+        $(impl Gated for $module::Request {
+            fn screen(&mut self, asker: &Asker<'_>) -> Screened<$module::Response> {
+                let group = self.group_id.as_deref().unwrap_or_default();
+                if !asker.may(Operation::Read, Resource::Group, group) {
+                    let error_code = code::GROUP_AUTHORIZATION_FAILED;
+                    let response = $module::Response { error_code, ..Default::default() };
+                    return Screened::Refused(response);
+                }
+                let out = take_out(&mut self.topics, |topic| may_read(asker, topic.topic_id));
+                // Whatever is left: a request without topics is about those of its session.
+                part(out, true, |response: &mut $module::Response, out| {
+                    response.responses.extend(out.into_iter().map(|topic| $module::$answer {
+                        topic_id: topic.topic_id,
+                        partitions: topic
+                            .partitions
+                            .iter()
+                            .map(|one| $module::PartitionData {
+                                partition_index: one.partition_index,
+                                error_code: code::TOPIC_AUTHORIZATION_FAILED,
+                                ..$module::PartitionData::default()
+                            })
+                            .collect(),
+                    }));
+                })
+            }
+        })*
+    };
+}
+
+shares! {
+    share_fetch ShareFetchableTopicResponse,
+    share_acknowledge ShareAcknowledgeTopicResponse,
+}
+
+fn may_read(asker: &Asker<'_>, id: Uuid) -> bool {
+    let found = asker.front.allowed_topic(asker.session, Operation::Read, "", id);
+    !matches!(found, Err(code::TOPIC_AUTHORIZATION_FAILED))
 }
 
 impl Gated for list_groups::Request {
