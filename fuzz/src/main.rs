@@ -33,6 +33,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("http_request", edge::fuzzing::http_request),
     ("http_response", edge::fuzzing::http_response),
     ("instance_record", agent::fuzzing::instance_record),
+    ("kafka_message", kafka_wire::fuzzing::message),
     ("log_file", telemetry::fuzzing::log_file),
     ("login", events::fuzzing::login),
     ("metric_history", telemetry::fuzzing::metric_history),

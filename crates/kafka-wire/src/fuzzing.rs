@@ -50,6 +50,14 @@ mod tests {
     }
 
     #[test]
+    fn seeds_hold() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/kafka_message");
+        for seed in std::fs::read_dir(folder).unwrap() {
+            super::message(&std::fs::read(seed.unwrap().path()).unwrap());
+        }
+    }
+
+    #[test]
     fn a_count_of_billions_in_twelve_bytes_is_an_error() {
         use crate::{Codec, DecodeError, Reader, produce};
         let mut bytes = vec![0xff, 0xff, 0, 1, 0, 0, 0, 1];

@@ -4,8 +4,8 @@
 //! the other; its answer may be ready later, and the next one is started meanwhile. So batches are
 //! appended in the order that they came, and many wait for one flush.
 //!
-//! Bounds: the length of a frame, requests under way, memory of large frames over all
-//! connections, time without a byte inside a frame or an answer, time without a request.
+//! Bounds: the length of a frame, requests under way, memory of larger frames over all connections,
+//! time without a byte inside a frame or an answer, time for a whole frame, time without a request.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -25,14 +25,20 @@ const UNDER_WAY: usize = 64;
 /// Longest frame.
 const FRAME_BYTES_MAX: usize = 100 << 20;
 
-/// Frames from this size on share [`LARGE_BYTES`].
-const LARGE_FRAME_BYTES: usize = 1 << 20;
+/// Frames from this size on share [`COUNTED_BYTES`]; smaller ones are bounded by their number.
+const COUNTED_FRAME_BYTES: usize = 16 << 10;
 
-/// Memory of large frames that are being read or answered.
-const LARGE_BYTES: usize = 256 << 20;
+/// Memory of frames that are being read or answered. Who finds none waits, and is not read from.
+const COUNTED_BYTES: usize = 256 << 20;
+
+/// A buffer grows by no more than this before it is filled.
+const STEP_BYTES: usize = 1 << 20;
 
 /// Without a byte for so long inside a frame or an answer, the other side is gone.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// Who sends a frame more slowly than this holds memory that others wait for, and is gone, too.
+const SLOWEST_BYTES_PER_SECOND: usize = 256 << 10;
 
 /// Without a request for so long, a connection ends.
 const IDLE: Duration = Duration::from_secs(600);
@@ -43,12 +49,12 @@ const PIECES: usize = 64;
 /// What all connections share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    large: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
 }
 
 impl Default for Shared {
     fn default() -> Shared {
-        Shared { large: Arc::new(Semaphore::new(LARGE_BYTES)) }
+        Shared { memory: Arc::new(Semaphore::new(COUNTED_BYTES)) }
     }
 }
 
@@ -81,15 +87,15 @@ pub(crate) async fn serve(
     let reading = read(&front, &session, input, answers);
     let writing = write(output, waiting);
     tokio::pin!(reading, writing);
-    // When the client says no more, what it asked for is still answered.
+    // When the client says no more, or nothing that is understood, what it asked for before is
+    // still answered.
     tokio::select! {
-        ended = &mut reading => match ended {
-            Ended::Closed => {
+        ended = &mut reading => {
+            if matches!(ended, Ended::Closed | Ended::Malformed(_)) {
                 let _ = writing.await;
-                Ended::Closed
             }
-            ended => ended,
-        },
+            ended
+        }
         ended = &mut writing => match ended {
             Ok(()) => Ended::Closed,
             Err(ended) => ended,
@@ -112,23 +118,20 @@ async fn read(
         if length > FRAME_BYTES_MAX {
             return Ended::Malformed(format!("a frame of {length} bytes"));
         }
-        let large = match length >= LARGE_FRAME_BYTES {
+        let memory = match length >= COUNTED_FRAME_BYTES {
             true => {
-                let large = Arc::clone(&front.shared.large);
+                let memory = Arc::clone(&front.shared.memory);
                 let wanted = u32::try_from(length).unwrap_or(u32::MAX);
-                large.acquire_many_owned(wanted).await.ok()
+                memory.acquire_many_owned(wanted).await.ok()
             }
             false => None,
         };
-        while buffer.len() < length {
-            // Grows with what came, not with what was announced.
-            buffer.reserve((length - buffer.len()).min(LARGE_FRAME_BYTES));
-            match timeout(STALLED, input.read_buf(&mut buffer)).await {
-                Err(_) => return Ended::Silent,
-                Ok(Ok(0)) => return Ended::Closed,
-                Ok(Err(error)) => return error.into(),
-                Ok(Ok(_)) => {}
-            }
+        let seconds = (length / SLOWEST_BYTES_PER_SECOND) as u64;
+        let patience = STALLED + Duration::from_secs(seconds);
+        match timeout(patience, fill(&mut input, &mut buffer, length)).await {
+            Err(_) => return Ended::Silent,
+            Ok(Err(ended)) => return ended,
+            Ok(Ok(())) => {}
         }
         let frame = buffer.split_to(length).freeze();
         let muted = session.muted(|| front.guard.clock().steady());
@@ -142,13 +145,30 @@ async fn read(
         let Some(answer) = answer else { continue };
         let answer: Answer = Box::pin(async move {
             let pieces = answer.await;
-            drop(large);
+            drop(memory);
             pieces
         });
         if answers.send(answer).await.is_err() || session.login.is_over() {
             return Ended::Closed;
         }
     }
+}
+
+/// Reads until the buffer has that many bytes.
+async fn fill(
+    input: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    length: usize,
+) -> Result<(), Ended> {
+    while buffer.len() < length {
+        // Grows with what came, not with what was announced.
+        buffer.reserve((length - buffer.len()).min(STEP_BYTES));
+        let read = timeout(STALLED, input.read_buf(buffer)).await;
+        if read.map_err(|_| Ended::Silent)?? == 0 {
+            return Err(Ended::Closed);
+        }
+    }
+    Ok(())
 }
 
 /// The length before a frame.

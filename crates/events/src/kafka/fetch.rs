@@ -189,6 +189,10 @@ async fn read_one(
     is_first: bool,
     committed_only: bool,
 ) -> PartitionData {
+    // There is one leader, in its first epoch.
+    if wanted.current_leader_epoch > 0 {
+        return failed(wanted, code::UNKNOWN_LEADER_EPOCH);
+    }
     if committed_only && let Err(error) = learn(partition).await {
         return failed(wanted, errors::of_read(&error));
     }

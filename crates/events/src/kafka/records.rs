@@ -40,6 +40,10 @@ pub(crate) async fn list_offsets(
                     answer.error_code = error;
                     answer.leader_epoch = -1;
                 }
+                Ok(_) if asked.current_leader_epoch > 0 => {
+                    answer.error_code = code::UNKNOWN_LEADER_EPOCH;
+                    answer.leader_epoch = -1;
+                }
                 Ok(partition) => {
                     let committed_only = request.isolation_level == 1;
                     match offset(&partition, asked.timestamp, committed_only).await {

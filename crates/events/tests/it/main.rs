@@ -1,5 +1,9 @@
-//! The log over a disk that crashes, and the front over real connections.
+//! The log over a disk that crashes, and the front over real connections: frames in, frames out.
 
 #![allow(clippy::unwrap_used, reason = "what does not hold fails the test")]
 
+mod broker;
 mod crash;
+mod frames;
+mod log;
+mod versions;
