@@ -273,7 +273,7 @@ impl Partition {
     /// # Errors
     /// When `from` was deleted, or cannot be read.
     pub fn read(&self, from: i64, bytes: u64, below: i64) -> Result<Vec<Bytes>, ReadError> {
-        Ok(cut(self.store.read(self.owner, unsigned(from), bytes)?, below))
+        Ok(cut(self.store.read(self.owner, unsigned(from), bytes)?, bytes, below))
     }
 
     /// As [`Partition::read`] if all is in memory; `None` if the disk has to be asked.
@@ -284,7 +284,7 @@ impl Partition {
         below: i64,
     ) -> Option<Result<Vec<Bytes>, ReadError>> {
         let found = self.store.read_in_memory(self.owner, unsigned(from), bytes)?;
-        Some(found.map(|spans| cut(spans, below)))
+        Some(found.map(|spans| cut(spans, bytes, below)))
     }
 
     /// One past the last offset that readers of committed data see: the last stable offset. What
@@ -519,22 +519,30 @@ fn record_of(batch: &Batch, tag: u16) -> Record {
     }
 }
 
-/// Leaves out batches from `below` on.
-fn cut(spans: Vec<volumes::Span>, below: i64) -> Vec<Bytes> {
-    let below = unsigned(below);
+/// Leaves out batches from `below` on, and those that would be more than `bytes`, but for the first.
+/// The store reads until it has enough; clients mean no more than enough.
+fn cut(spans: Vec<volumes::Span>, bytes: u64, below: i64) -> Vec<Bytes> {
+    let (below, mut room) = (unsigned(below), usize::try_from(bytes).unwrap_or(usize::MAX));
     let mut pieces = Vec::with_capacity(spans.len());
     for span in spans {
-        let ends = span.records.last().is_none_or(|last| last.end() <= below);
-        if ends {
-            pieces.push(span.payload);
-            continue;
+        let mut length = 0;
+        let mut is_whole = true;
+        for record in &span.records {
+            let own = record.payload.len();
+            let is_first = pieces.is_empty() && length == 0;
+            if record.end() > below || (own > room && !is_first) {
+                is_whole = false;
+                break;
+            }
+            length += own;
+            room = room.saturating_sub(own);
         }
-        let kept = span.records.iter().take_while(|record| record.end() <= below);
-        let length: usize = kept.map(|record| record.payload.len()).sum();
         if length > 0 {
             pieces.push(span.payload.slice(..length));
         }
-        break;
+        if !is_whole {
+            break;
+        }
     }
     pieces
 }

@@ -71,6 +71,26 @@ fn the_first_batch_comes_whatever_is_allowed() {
     broker.stop();
 }
 
+/// Only the first batch may be more than was asked for.
+#[test]
+fn a_fetch_has_no_more_than_was_asked_for() {
+    let (broker, mut client) = filled();
+    let one = i32::try_from(batch(1, &["a", "b", "c"]).len()).unwrap();
+    for (most, expected) in
+        [(one, &[0_i64][..]), (2 * one - 1, &[0]), (2 * one, &[0, 3]), (3 * one, &[0, 3, 6])]
+    {
+        let mut whole = fetch_of("log", 0, 0);
+        whole.max_bytes = most;
+        let mut own = fetch_of("log", 0, 0);
+        own.topics[0].partitions[0].partition_max_bytes = most;
+        for request in [whole, own] {
+            let told = client.ask(&request, 12).responses.remove(0).partitions.remove(0);
+            assert_eq!(bases(&told.records.unwrap()), expected, "{most} of {one}");
+        }
+    }
+    broker.stop();
+}
+
 #[test]
 fn a_fetch_waits_for_records_and_no_longer() {
     let (broker, mut client) = filled();
