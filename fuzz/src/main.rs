@@ -9,6 +9,8 @@
 
 #![no_main]
 
+mod kafka_oracle;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -34,6 +36,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("http_response", edge::fuzzing::http_response),
     ("instance_record", agent::fuzzing::instance_record),
     ("kafka_message", kafka_wire::fuzzing::message),
+    ("kafka_oracle", kafka_oracle::kafka_oracle),
     ("log_file", telemetry::fuzzing::log_file),
     ("login", events::fuzzing::login),
     ("metric_history", telemetry::fuzzing::metric_history),
