@@ -24,6 +24,7 @@ const CLIENTS: &[(&str, &[&str])] = &[
     ("go", &["golang-go"]),
     ("javac", &["default-jdk-headless"]),
     ("curl", &["curl"]),
+    ("kcat", &["kcat"]),
     ("busybox", &["busybox-static"]),
 ];
 

@@ -138,6 +138,11 @@ impl Builder {
         self.agent.isolation().mode == agent::Mode::Full
     }
 
+    /// Whether instances see folders where they are mounted: without a view of their own they do not.
+    pub fn can_mount(&self) -> bool {
+        self.agent.isolation().mode != agent::Mode::None
+    }
+
     /// Builds an image, or finds it built. Blocks; another build is waited for.
     pub fn build(
         &self,

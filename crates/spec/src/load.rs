@@ -425,9 +425,9 @@ fn stand_in(service: &mut Service) -> Option<Finding> {
     service.update.order = UpdateOrder::StopFirst;
     let ignored = (!part.ignored.is_empty()).then(|| {
         let what = format!(
-            "service `{}`: {} of its image have no effect on the event log that stands in for it",
+            "service `{}`: {} no effect on the event log that stands in for its image",
             service.name,
-            if part.ignored.len() == 1 { "a setting" } else { "some settings" }
+            if part.ignored.len() == 1 { "a setting has" } else { "some settings have" }
         );
         let finding = Finding::warning("part-setting", what).cause(part.ignored.join(", "));
         finding.next("leave them out, or keep them for Docker: nothing depends on them here")

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,8 +112,16 @@ fn doors(options: &PartEvents) -> Result<Vec<(SocketAddr, String, u16)>> {
     // Without an address of its own an instance is told where to listen, and has one way in.
     let given = std::env::var("PORT").ok().and_then(|port| port.parse::<u16>().ok());
     if let Some(port) = given.filter(|port| doors.iter().all(|(addr, ..)| addr.port() != *port)) {
+        let others = doors.len() > 1;
         doors.truncate(1);
-        doors[0].0 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (addr, host, told_port) = &mut doors[0];
+        *addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        // Clients of the host come by the same way as services do and do not know their names: an
+        // address of loopback leads both there.
+        let found = (host.as_str(), *told_port).to_socket_addrs().ok();
+        if let Some(found) = found.and_then(|mut all| all.next()).filter(|_| others) {
+            *host = found.ip().to_string();
+        }
     }
     Ok(doors)
 }

@@ -190,7 +190,7 @@ fn events_part(service: &Service, workshop: &Workshop<'_>) -> Result<Prepared, P
             .with_cause(format!("this program is not found: {e}"))
             .with_next("start the engine again")
     })?;
-    let (data, volumes) = match (&part.data, workshop.builder.can_keep()) {
+    let (data, volumes) = match (&part.data, workshop.builder.can_mount()) {
         (Some(mounted), _) => (PathBuf::from(mounted).join("mainspring"), Vec::new()),
         (None, true) => (PathBuf::from(PART_DATA), vec![PathBuf::from(PART_DATA)]),
         // Without a view of its own it writes where its volume would be.

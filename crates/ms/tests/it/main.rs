@@ -20,6 +20,7 @@ mod load;
 mod machine;
 mod names;
 mod ordinary_user;
+mod part;
 mod programs;
 mod redeploy;
 mod replaced;
