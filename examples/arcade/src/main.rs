@@ -1,12 +1,13 @@
-//! Arcade: multiplayer Snake in the browser, as three services in one binary.
+//! Arcade: multiplayer Snake in the browser, three services and an event log between them.
 //!
 //! `web` serves the page and passes the players' WebSockets on, `arena` plays the games, `scores`
 //! keeps the table of best scores; `check` is their health check. They find each other by name
-//! over HTTP and know nothing of what runs them.
+//! over HTTP and the event log, and know nothing of what runs them.
 
 mod arena;
 mod check;
 mod client;
+mod feed;
 mod game;
 mod scores;
 mod server;
@@ -24,7 +25,8 @@ usage: arcade web      the page, and the way from browsers to the arena
        arcade check    asks http://127.0.0.1:$PORT/healthz; exit code 0 when healthy
 
 environment: PORT (8080), ARENA_URL (http://arena:8080), SCORES_URL (http://scores:8080),
-             SCORES_DIR (/data), BOTS (2), DRAIN_SECONDS (8)";
+             SCORES_DIR (/data), BOTS (2), DRAIN_SECONDS (8),
+             EVENTS (a Kafka to write games to, as events:9092; without, scores gets them by HTTP)";
 
 fn main() -> ExitCode {
     let what = std::env::args().nth(1).unwrap_or_default();

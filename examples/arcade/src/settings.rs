@@ -20,6 +20,8 @@ pub(crate) enum Error {
     Listen { port: u16, source: std::io::Error },
     #[error("{0}")]
     Scores(#[from] crate::scores::store::StoreError),
+    #[error("cannot use the event log: {0}; see EVENTS")]
+    Events(#[from] rdkafka::error::KafkaError),
     #[error("{0}")]
     Check(String),
     #[error("{0}")]
@@ -33,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) arena: Target,
     pub(crate) scores: Target,
     pub(crate) scores_dir: PathBuf,
+    /// Where the event log is, as `HOST:PORT,…`, if there is one.
+    pub(crate) events: Option<String>,
     /// Most snakes that a room plays itself while it has few players.
     pub(crate) bots: usize,
     /// How long a stopping service waits for what is under way.
@@ -50,6 +54,7 @@ impl Settings {
             arena: parsed(lookup, "ARENA_URL", "http://arena:8080")?,
             scores: parsed(lookup, "SCORES_URL", "http://scores:8080")?,
             scores_dir: parsed(lookup, "SCORES_DIR", "/data")?,
+            events: Some(parsed(lookup, "EVENTS", "")?).filter(|at: &String| !at.is_empty()),
             bots: parsed::<usize>(lookup, "BOTS", "2")?.min(6),
             drain: Duration::from_secs(parsed::<u64>(lookup, "DRAIN_SECONDS", "8")?.min(3600)),
         })

@@ -5,6 +5,7 @@
 mod stand;
 
 use serde_json::{Value, json};
+use stand::log::Log;
 use stand::{Player, Scratch, Stand, best_of, request};
 
 /// Points as the table shows them, once they are there.
@@ -24,6 +25,34 @@ async fn a_game_played_through_the_page_ends_in_the_table() {
     // The seat is still there: a new game in the same room.
     player.say(&json!({"t": "again"})).await;
     player.until(|said| said["t"] == "state" && said["players"][0]["cells"][0].is_array()).await;
+}
+
+#[tokio::test]
+async fn games_reach_the_table_through_the_event_log() {
+    let log = Log::start();
+    let mut stand = Stand::start_with(log.at.clone());
+    let mut player = Player::enter(stand.web.port).await;
+    player.say(&json!({"t": "join", "name": "Ada", "colour": 3, "speed": 9})).await;
+    player.eat(2).await;
+    let first = player.crash().await;
+    assert_eq!(await_best(&stand, "Ada"), first);
+    // Games that are played while nobody takes them wait in the log.
+    stand.scores.kill();
+    player.say(&json!({"t": "again"})).await;
+    player.eat(first + 1).await;
+    let second = player.crash().await;
+    stand.restart_scores();
+    stand::until("the better score is in the table", || {
+        best_of(stand.web.port, "Ada").filter(|best| *best == second)
+    });
+    // Everybody may read what happened.
+    let games = log.first("games", 2);
+    assert_eq!(games.iter().map(|game| &game["score"]).collect::<Vec<_>>(), [first, second]);
+    let meals = log.first("food", usize::try_from(first).unwrap());
+    assert!(
+        meals.iter().all(|meal| meal["replica"] == "arena.1" && meal["x"].is_u64()),
+        "{meals:?}"
+    );
 }
 
 #[tokio::test]
@@ -91,7 +120,7 @@ fn what_was_acknowledged_survives_kill_9() {
 #[test]
 fn a_second_scores_waits_for_the_first_to_end() {
     let folder = Scratch::new();
-    let first = stand::scores(&folder, 0);
+    let first = stand::scores(&folder, 0, "");
     let mut second = stand::scores_without_waiting(&folder);
     assert!(second.line().contains("waiting"));
     drop(first);

@@ -27,12 +27,12 @@ export async function picture(program, file) {
     for (const name of ["Ada", "Grace"]) under.push(play(await context.newPage(), game, name, playing.signal));
     under.push(ask(game, playing.signal));
     const page = await open(context, url);
-    await page.getByText("Nothing is wrong: 3 services healthy").waitFor();
+    await page.getByText("Nothing is wrong: 4 services healthy").waitFor();
     await until("all of the example's calls are seen", async () => {
       const { calls } = await (await fetch(`${url}/api/overview`)).json();
       const entering = calls.filter((call) => call.caller === null).map((call) => call.traffic.requests_per_second);
       return entering.some((rate) => rate >= REQUESTS_PER_SECOND_MIN)
-        && await page.locator(".edges path.edge:not(.still)").count() === 4;
+        && await page.locator(".edges path.edge:not(.still)").count() === 5;
     });
     await save(page, file);
     await page.emulateMedia({ colorScheme: "dark" });

@@ -169,7 +169,7 @@ mod tests {
 
     fn lobby() -> (Arc<Lobby>, watch::Sender<bool>) {
         let (sender, stop) = watch::channel(false);
-        let outbox = Arc::new(Outbox::new("http://127.0.0.1:9".parse().unwrap()));
+        let outbox = Arc::new(Outbox::new("http://127.0.0.1:9".parse().unwrap(), None));
         let config = Config { replica: "arena.1".to_owned(), bots: 0, outbox, stop };
         (Arc::new(Lobby::new(config)), sender)
     }

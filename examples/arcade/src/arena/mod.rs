@@ -2,7 +2,7 @@
 //!
 //! A connection is a session ([`session`]), which sits in one room at a time ([`room`]); the lobby
 //! ([`lobby`]) finds it a room. Points of games that end go to the scores service by way of the
-//! outbox ([`outbox`]), which keeps them until they are acknowledged. At a stop every living snake's
+//! event log where there is one, and the outbox ([`outbox`]), which keeps them until they are acknowledged. At a stop every living snake's
 //! points are banked, players are told to move to another copy, and the outbox is emptied.
 
 mod lobby;
@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::feed::Feed;
 use crate::server::{self, Answer, Service, Session};
 use crate::settings::{Error, Settings, replica, say, stop_signal};
 use lobby::Lobby;
@@ -40,7 +41,8 @@ struct Arena {
 pub(crate) async fn serve(settings: Settings) -> Result<(), Error> {
     let (stop, signals) = stop_signal()?;
     let listener = server::listen(settings.port).await?;
-    let outbox = Arc::new(Outbox::new(settings.scores.clone()));
+    let feed = settings.events.as_deref().map(Feed::new).transpose()?;
+    let outbox = Arc::new(Outbox::new(settings.scores.clone(), feed));
     let lobby = Arc::new(Lobby::new(lobby::Config {
         replica: replica(),
         bots: settings.bots,
@@ -58,7 +60,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Error> {
         () = outbox.run() => {}
     }
     if tokio::time::timeout(settings.drain, outbox.flush()).await.is_err() {
-        say(format_args!("{} results were not taken by the scores service", outbox.len()));
+        say(format_args!("{} results were not taken", outbox.len()));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Points on their way to the scores service: kept until it acknowledges them, over its restarts.
 //!
+//! They go through the event log where there is one ([`crate::feed`]), else straight to the service.
 //! The table keeps only each name's best, so the outbox does too, and sending again is harmless.
 //! Bound: [`WAITING_MAX`] results wait; beyond that the lowest score goes, and it is said.
 
@@ -12,6 +13,7 @@ use hyper::{Method, StatusCode};
 use tokio::sync::Notify;
 
 use crate::client::{self, Target};
+use crate::feed::{Feed, Meal};
 use crate::game::Speed;
 use crate::scores::RESULTS_MAX;
 use crate::scores::table::Outcome;
@@ -23,30 +25,43 @@ const WAITING_MAX: usize = 2000;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether anything came that waits as well.
+const FLUSH_TURN: Duration = Duration::from_millis(200);
+
 type Waiting = BTreeMap<(String, Speed), Outcome>;
 
 /// Results that wait for the scores service.
 pub(crate) struct Outbox {
     scores: Target,
+    feed: Option<Feed>,
     waiting: Mutex<Waiting>,
     news: Notify,
 }
 
 impl Outbox {
-    pub(crate) fn new(scores: Target) -> Outbox {
-        Outbox { scores, waiting: Mutex::default(), news: Notify::new() }
+    pub(crate) fn new(scores: Target, feed: Option<Feed>) -> Outbox {
+        Outbox { scores, feed, waiting: Mutex::default(), news: Notify::new() }
     }
 
     /// Takes a result to be sent.
     pub(crate) fn put(&self, outcome: Outcome) {
-        if outcome.score > 0 {
+        if let Some(feed) = &self.feed {
+            feed.played(&outcome);
+        } else if outcome.score > 0 {
             keep(&mut self.lock(), outcome);
             self.news.notify_one();
         }
     }
 
+    /// Takes food that was eaten: news for the event log, where there is one.
+    pub(crate) fn eaten(&self, meal: &Meal<'_>) {
+        if let Some(feed) = &self.feed {
+            feed.eaten(meal);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.feed.as_ref().map_or(0, Feed::waiting) + self.lock().len()
     }
 
     /// Sends what comes, for ever.
@@ -59,6 +74,11 @@ impl Outbox {
 
     /// Sends until nothing waits.
     pub(crate) async fn flush(&self) {
+        if let Some(feed) = &self.feed {
+            while feed.waiting() > 0 {
+                feed.flush(FLUSH_TURN).await;
+            }
+        }
         let mut pause = RETRY_FIRST;
         loop {
             let batch: Vec<Outcome> = self.lock().values().take(RESULTS_MAX).cloned().collect();
@@ -143,7 +163,7 @@ mod tests {
 
     #[test]
     fn forgets_only_what_was_sent() {
-        let outbox = Outbox::new("http://scores:1".parse().unwrap());
+        let outbox = Outbox::new("http://scores:1".parse().unwrap(), None);
         outbox.put(outcome("Ada", 1));
         outbox.put(outcome("Ada", 0));
         let batch = [outcome("Ada", 1)];

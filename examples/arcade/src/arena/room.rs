@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::lobby::Config;
 use super::wire::{Row, State, Tick, Welcome, text};
+use crate::feed::Meal;
 use crate::game::grid::Grid;
 use crate::game::world::WALL_GRACE;
 use crate::game::{Direction, Input, SnakeId, Speed, Step, World, bot};
@@ -229,6 +230,7 @@ impl Room {
                 bot.start_at = self.tick + BOT_PAUSE;
             }
         }
+        self.tell_meals(step);
         let changed = !step.eaten.is_empty() || !step.deaths.is_empty();
         let points = if changed {
             self.world.snakes().iter().map(|(id, snake)| (*id, snake.score)).collect()
@@ -236,6 +238,22 @@ impl Room {
             Vec::new()
         };
         self.tell(&text(&Tick::new(self.tick, step, points)));
+    }
+
+    fn tell_meals(&self, step: &Step) {
+        for (id, cell, _) in step.moves.iter().filter(|(_, cell, _)| step.eaten.contains(cell)) {
+            let member = self.members.get(id).and_then(|member| member.player.as_ref());
+            let bot = self.bots.iter().find(|bot| bot.id == *id).map(|bot| &bot.player);
+            let Some(player) = member.or(bot) else { continue };
+            self.config.outbox.eaten(&Meal {
+                name: &player.name,
+                speed: self.speed,
+                room: self.number,
+                replica: &self.config.replica,
+                x: cell.0,
+                y: cell.1,
+            });
+        }
     }
 
     fn take_off(&mut self, id: SnakeId) {

@@ -20,7 +20,7 @@ struct Stand {
 impl Stand {
     fn open(speed: Speed, bots: usize) -> Stand {
         let (stop, stopped) = watch::channel(false);
-        let outbox = Arc::new(Outbox::new("http://127.0.0.1:9".parse().unwrap()));
+        let outbox = Arc::new(Outbox::new("http://127.0.0.1:9".parse().unwrap(), None));
         let replica = "arena.1".to_owned();
         let config = Config { replica, bots, outbox: Arc::clone(&outbox), stop: stopped };
         let (orders, inbox) = mpsc::channel(16);

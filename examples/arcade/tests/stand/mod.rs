@@ -1,5 +1,7 @@
 //! The services as child processes on free ports, and a player on a WebSocket.
 
+pub(crate) mod log;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -100,27 +102,36 @@ pub(crate) struct Stand {
     pub(crate) arena: Process,
     pub(crate) scores: Process,
     folder: Scratch,
+    /// Where the event log is, if there is one.
+    events: String,
 }
 
 impl Stand {
     pub(crate) fn start() -> Stand {
+        Stand::start_with(String::new())
+    }
+
+    /// With the event log at this address between arena and scores.
+    pub(crate) fn start_with(events: String) -> Stand {
         let folder = Scratch::new();
-        let scores = scores(&folder, 0);
+        let scores = scores(&folder, 0, &events);
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let port = ("PORT", "0".to_owned());
         let to_scores = ("SCORES_URL", url(scores.port));
+        let to_events = ("EVENTS", events.clone());
         // Long enough for a scores service to come back on a loaded machine.
         let drain = ("DRAIN_SECONDS", "50".to_owned());
-        let settings = [port.clone(), to_scores.clone(), drain, ("BOTS", "0".to_owned())];
+        let bots = ("BOTS", "0".to_owned());
+        let settings = [port.clone(), to_scores.clone(), to_events, drain, bots];
         let arena = Process::start("arena", &settings);
         let drain = ("DRAIN_SECONDS", "0".to_owned());
         let settings = [port, to_scores, drain, ("ARENA_URL", url(arena.port))];
         let web = Process::start("web", &settings);
-        Stand { web, arena, scores, folder }
+        Stand { web, arena, scores, folder, events }
     }
 
     pub(crate) fn restart_scores(&mut self) {
-        self.scores = scores(&self.folder, self.scores.port);
+        self.scores = scores(&self.folder, self.scores.port, &self.events);
     }
 }
 
@@ -128,8 +139,9 @@ fn scores_settings(folder: &Scratch, port: u16) -> [(&'static str, String); 2] {
     [("PORT", port.to_string()), ("SCORES_DIR", folder.0.path().display().to_string())]
 }
 
-pub(crate) fn scores(folder: &Scratch, port: u16) -> Process {
-    Process::start("scores", &scores_settings(folder, port))
+pub(crate) fn scores(folder: &Scratch, port: u16, events: &str) -> Process {
+    let [at, kept] = scores_settings(folder, port);
+    Process::start("scores", &[at, kept, ("EVENTS", events.to_owned())])
 }
 
 pub(crate) fn scores_without_waiting(folder: &Scratch) -> Process {
