@@ -5,6 +5,7 @@
 
 mod compose;
 mod edge;
+mod events;
 mod up;
 mod volumes;
 
@@ -25,9 +26,10 @@ pub(crate) fn run(what: &str, rest: &[&str]) -> Result<()> {
     match what {
         "up" => up::run(rounds),
         "edge" => edge::run(rounds),
+        "events" => events::run(rounds),
         "compose" => compose::run(rounds),
         "volumes" => volumes::run(rounds),
-        _ => bail!("no benchmark `{what}`: there are up, edge, compose and volumes"),
+        _ => bail!("no benchmark `{what}`: there are up, edge, events, compose and volumes"),
     }
 }
 
