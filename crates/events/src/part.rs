@@ -141,6 +141,7 @@ async fn tick(front: Arc<Front>) {
     loop {
         tokio::time::sleep(TICK).await;
         front.groups.tick();
+        front.groups.tick_members().await;
         front.transactions.tick().await;
     }
 }

@@ -50,6 +50,8 @@ pub enum Kind {
     Quota = 9,
     /// Settings of the whole log.
     Setting = 10,
+    /// Members that the server gives partitions to, by group and id.
+    Member = 11,
 }
 
 /// A key: a kind and parts, ordered by them.

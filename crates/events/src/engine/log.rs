@@ -135,6 +135,7 @@ struct Topics {
     by_name: BTreeMap<String, Arc<Topic>>,
     by_id: HashMap<u128, Arc<Topic>>,
     partitions: usize,
+    version: u64,
 }
 
 /// Partitions by owner, to be told what is durable.
@@ -235,6 +236,11 @@ impl Log {
         read(&self.topics).by_id.get(&id).cloned()
     }
 
+    /// Grows whenever a topic is made or deleted, or gets partitions.
+    pub fn topics_version(&self) -> u64 {
+        read(&self.topics).version
+    }
+
     /// All topics by name.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
         read(&self.topics).by_name.values().cloned().collect()
@@ -318,6 +324,7 @@ impl Log {
         let mut all: Vec<Arc<Partition>> = topic.partitions().to_vec();
         all.extend(partitions_of(&self.store, have, first, more));
         let mut topics = write(&self.topics);
+        topics.version += 1;
         topics.partitions += more as usize;
         for partition in &all[have..] {
             write(&self.owners.0).insert(partition.owner(), Arc::clone(partition));
@@ -370,6 +377,7 @@ impl Log {
             let mut topics = write(&self.topics);
             topics.by_name.remove(&topic.name);
             topics.by_id.remove(&topic.id);
+            topics.version += 1;
             topics.partitions -= topic.partitions().len();
         }
         for partition in &*topic.partitions() {
@@ -496,6 +504,7 @@ impl Topics {
             by_owner.insert(partition.owner(), Arc::clone(partition));
         }
         self.partitions += partitions.len();
+        self.version += 1;
         self.by_id.insert(topic.id, Arc::clone(&topic));
         self.by_name.insert(topic.name.clone(), topic);
     }

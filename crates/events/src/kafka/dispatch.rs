@@ -12,7 +12,7 @@ use kafka_wire::{Api, Codec, Reader, Request, RequestHeader, Writer, frame_respo
 use super::access::{Asker, Gated, Screened};
 use super::errors::code;
 use super::{Front, Session};
-use super::{acls, cluster, configs, features, fetch, groups, offsets, produce, quotas};
+use super::{acls, cluster, configs, features, fetch, groups, members, offsets, produce, quotas};
 use super::{records, sasl, scram, topics, transactions};
 use crate::security::quotas::Measure;
 
@@ -113,6 +113,8 @@ table! {
     describe_producers 0..=0 => transactions::describe_producers,
     describe_transactions 0..=0 => transactions::describe,
     list_transactions 0..=2 => transactions::list,
+    consumer_group_heartbeat 0..=1 => members::heartbeat,
+    consumer_group_describe 0..=1 => members::describe,
     list_config_resources 0..=1 => configs::list_resources,
     describe_topic_partitions 0..=0 => cluster::topic_partitions,
 }

@@ -77,6 +77,10 @@ pub(crate) mod code {
     pub(crate) const DUPLICATE_RESOURCE: i16 = 92;
     pub(crate) const UNACCEPTABLE_CREDENTIAL: i16 = 93;
     pub(crate) const INVALID_UPDATE_VERSION: i16 = 95;
+    pub(crate) const FENCED_MEMBER_EPOCH: i16 = 110;
+    pub(crate) const UNRELEASED_INSTANCE_ID: i16 = 111;
+    pub(crate) const UNSUPPORTED_ASSIGNOR: i16 = 112;
+    pub(crate) const STALE_MEMBER_EPOCH: i16 = 113;
 }
 
 /// What a store says when it does not take something; clients send it again.

@@ -11,6 +11,7 @@ use kafka_wire::{
 use super::errors::{self, code};
 use super::{Front, Session};
 use crate::engine::groups::classic::{GroupError, Join};
+use crate::engine::groups::membership::Sharing;
 use crate::security::acls::Resource;
 
 /// Bounds of a session, in milliseconds, as Kafka has them.
@@ -29,6 +30,11 @@ pub(crate) fn code_of(error: GroupError) -> i16 {
         GroupError::Full => code::GROUP_MAX_SIZE_REACHED,
         GroupError::SessionTimeout => code::INVALID_SESSION_TIMEOUT,
         GroupError::NotAvailable => code::COORDINATOR_NOT_AVAILABLE,
+        GroupError::NotFound => code::GROUP_ID_NOT_FOUND,
+        GroupError::FencedEpoch => code::FENCED_MEMBER_EPOCH,
+        GroupError::StaleEpoch => code::STALE_MEMBER_EPOCH,
+        GroupError::UnreleasedInstance => code::UNRELEASED_INSTANCE_ID,
+        GroupError::Pattern => code::INVALID_REGULAR_EXPRESSION,
     }
 }
 
@@ -67,7 +73,7 @@ pub(crate) async fn join(
         member: request.member_id.to_string(),
         instance,
         client,
-        host: format!("/{}", session.peer.ip().to_canonical()),
+        host: host(session),
         session_ms,
         rebalance_ms,
         kind: request.protocol_type.to_string(),
@@ -98,8 +104,13 @@ pub(crate) async fn join(
     }
 }
 
+/// Where a member is, as it is told of.
+pub(crate) fn host(session: &Session) -> String {
+    format!("/{}", session.peer.ip().to_canonical())
+}
+
 /// As identifiers of members are written.
-fn uuid(number: u128) -> String {
+pub(crate) fn uuid(number: u128) -> String {
     let hex = format!("{number:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
@@ -202,14 +213,22 @@ pub(crate) async fn list(
     let wanted = |filter: &[Str], word: &str| {
         filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(word))
     };
-    let groups = front.groups.list().into_iter();
-    let groups = groups.filter(|(_, (state, _))| wanted(&request.states_filter, state.name()));
-    let groups = groups.filter(|_| wanted(&request.types_filter, "classic"));
-    let groups = groups.map(|(name, (state, kind))| list_groups::ListedGroup {
-        group_id: name.into(),
-        protocol_type: kind.into(),
-        group_state: state.name().into(),
-        group_type: "classic".into(),
+    let groups = front.groups.list().await.into_iter().map(|(name, listed)| {
+        let (group_type, kind) = match listed.sharing {
+            None => ("classic", listed.kind),
+            Some(Sharing::Consumer) => ("consumer", "consumer".to_owned()),
+            Some(Sharing::Share) => ("share", "share".to_owned()),
+        };
+        list_groups::ListedGroup {
+            group_id: name.into(),
+            protocol_type: kind.into(),
+            group_state: listed.state.into(),
+            group_type: group_type.into(),
+        }
+    });
+    let groups = groups.filter(|group| {
+        wanted(&request.states_filter, &group.group_state)
+            && wanted(&request.types_filter, &group.group_type)
     });
     list_groups::Response { groups: groups.collect(), ..list_groups::Response::default() }
 }
@@ -223,7 +242,13 @@ pub(crate) async fn describe(
     let groups = request.groups.into_iter().map(|name| {
         let Some(group) = front.groups.describe(&name) else {
             let (error_code, why) = match header.version {
-                6.. => (code::GROUP_ID_NOT_FOUND, Some(format!("Group {name} not found.").into())),
+                6.. => {
+                    let why = match front.groups.sharing(&name) {
+                        Some(_) => format!("Group {name} is not a classic group."),
+                        None => format!("Group {name} not found."),
+                    };
+                    (code::GROUP_ID_NOT_FOUND, Some(why.into()))
+                }
                 _ => (0, None),
             };
             return describe_groups::DescribedGroup {

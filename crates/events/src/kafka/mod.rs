@@ -16,6 +16,7 @@ mod fetch;
 mod groups;
 mod guard;
 mod listener;
+mod members;
 mod node_settings;
 mod offsets;
 mod produce;

@@ -21,7 +21,7 @@ pub(crate) async fn commit(
     let member = &request.member_id;
     let instance = request.group_instance_id.as_deref();
     let generation = request.generation_id_or_member_epoch;
-    let may = front.groups.may_commit(group, member, instance, generation);
+    let may = front.groups.may_commit(group, member, instance, generation).await;
     let refused = may.err().map(code_of);
     let time_ms = front.log.now_ms();
     let mut changes = Vec::new();

@@ -140,7 +140,8 @@ pub(crate) async fn commit_offsets(
     let mut refused = None;
     if checks_member {
         let (group, member) = (&request.group_id, &request.member_id);
-        let may = front.groups.may_commit(group, member, instance, request.generation_id);
+        let generation = request.generation_id;
+        let may = front.groups.may_commit(group, member, instance, generation).await;
         refused = may.err().map(super::groups::code_of);
     }
     let time_ms = front.log.now_ms();

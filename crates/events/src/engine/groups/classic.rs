@@ -50,6 +50,16 @@ pub enum GroupError {
     NotAvailable,
     #[error("the group is of another kind")]
     OtherKind,
+    #[error("there is no such group of this kind")]
+    NotFound,
+    #[error("the member's epoch is not the one that it was given last: join again")]
+    FencedEpoch,
+    #[error("the member's epoch is not the one that it was given last")]
+    StaleEpoch,
+    #[error("another instance of this name is still a member")]
+    UnreleasedInstance,
+    #[error("the pattern of topics is no regular expression, or too large a one")]
+    Pattern,
 }
 
 /// Where a group stands.

@@ -1,13 +1,19 @@
 //! Groups: who reads what, and how far they are.
 //!
-//! Not here: how members agree (`classic`), the protocol's messages. This is where groups meet the
+//! Not here: how members agree (`classic`) or are told (`membership`), the protocol's messages. This is where groups meet the
 //! journal and the clock: what is promised is durable before it is said.
 //!
 //! Invariants: an offset that was acknowledged is what the next fetch of it gives, also after a
 //! crash; after a restart members whose session is not over carry on.
 
+pub mod assign;
 pub mod classic;
+mod consumer;
+#[cfg(test)]
+mod consumer_tests;
+pub mod membership;
 pub mod offsets;
+mod rosters;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -17,6 +23,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use self::classic::{Group, GroupError, Join, Joined, Out, State, Token};
+use self::membership::Sharing;
+use self::rosters::Roster;
 use super::journal::{Change, Key, Kind};
 use super::log::Log;
 use super::sync::lock;
@@ -33,19 +41,41 @@ type SyncResult = Result<Vec<u8>, GroupError>;
 /// All groups of a log.
 pub struct Groups {
     pub(crate) log: Arc<Log>,
-    all: Mutex<HashMap<String, Arc<Mutex<Held>>>>,
+    all: Mutex<HashMap<String, Slot>>,
     first_delay_ms: u64,
+}
+
+/// A group of either kind.
+#[derive(Clone)]
+enum Slot {
+    /// Members share out among themselves.
+    Classic(Arc<Mutex<Held>>),
+    /// Members are told what is theirs.
+    Roster(Arc<Roster>),
 }
 
 #[derive(Default)]
 struct Held {
     group: Group,
+    /// Another one has its name now.
+    is_gone: bool,
     tokens: Token,
     joins: HashMap<Token, oneshot::Sender<JoinResult>>,
     syncs: HashMap<Token, oneshot::Sender<SyncResult>>,
 }
 
-/// A group as it is described.
+/// A group as it is listed.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    /// Where it stands, as the protocol calls it.
+    pub state: &'static str,
+    /// What a group of the first kind is for.
+    pub kind: String,
+    /// How the members of the other kind have partitions.
+    pub sharing: Option<Sharing>,
+}
+
+/// A group whose members share out among themselves, as it is described.
 #[derive(Clone, Debug)]
 pub struct Described {
     /// Where it stands.
@@ -95,12 +125,17 @@ impl Groups {
         let now = self.now_ms();
         let mut all = HashMap::new();
         for (key, value) in self.log.journal.list(Kind::Group, &[]) {
+            let name = key.parts().first().copied().unwrap_or_default().to_owned();
+            if let Some(roster) = self.load_roster(&name, &value) {
+                all.insert(name, Slot::Roster(roster));
+                continue;
+            }
             // A group that cannot be read has no members: they join again.
             let mut group: Group = serde_json::from_slice(&value).unwrap_or_default();
             group.first_delay_ms = self.first_delay_ms;
             group.resumed(now);
-            let name = key.parts().first().copied().unwrap_or_default().to_owned();
-            all.insert(name, Arc::new(Mutex::new(Held { group, ..Held::default() })));
+            let held = Held { group, ..Held::default() };
+            all.insert(name, Slot::Classic(Arc::new(Mutex::new(held))));
         }
         *lock(&self.all) = all;
     }
@@ -109,23 +144,31 @@ impl Groups {
         self.log.clock.steady().0 / 1_000_000
     }
 
-    fn find(&self, name: &str) -> Option<Arc<Mutex<Held>>> {
-        lock(&self.all).get(name).cloned()
+    fn find(&self, name: &str) -> Result<Arc<Mutex<Held>>, GroupError> {
+        match lock(&self.all).get(name) {
+            Some(Slot::Classic(held)) => Ok(Arc::clone(held)),
+            Some(Slot::Roster(_)) | None => Err(GroupError::UnknownMember),
+        }
     }
 
-    fn find_or_make(&self, name: &str) -> Option<Arc<Mutex<Held>>> {
+    fn find_or_make(&self, name: &str) -> Result<Slot, GroupError> {
         let mut all = lock(&self.all);
         if let Some(found) = all.get(name) {
-            return Some(Arc::clone(found));
+            return Ok(found.clone());
         }
         if all.len() >= GROUPS_MAX {
-            return None;
+            return Err(GroupError::Full);
         }
+        let slot = self.new_classic(0);
+        all.insert(name.to_owned(), slot.clone());
+        Ok(slot)
+    }
+
+    fn new_classic(&self, generation: i32) -> Slot {
         let mut group = Group::default();
+        group.generation = generation;
         group.first_delay_ms = self.first_delay_ms;
-        let held = Arc::new(Mutex::new(Held { group, ..Held::default() }));
-        all.insert(name.to_owned(), Arc::clone(&held));
-        Some(held)
+        Slot::Classic(Arc::new(Mutex::new(Held { group, ..Held::default() })))
     }
 
     /// Somebody joins; resolves when all have joined.
@@ -133,16 +176,26 @@ impl Groups {
     /// # Errors
     /// When they do not become a member, with the id that they were given.
     pub async fn join(&self, name: &str, join: Join, new_id: &str) -> JoinResult {
-        let full = || Err((GroupError::Full, join.member.clone()));
-        let Some(held) = self.find_or_make(name) else { return full() };
-        let answer = {
+        let refuse = |error| Err((error, join.member.clone()));
+        let answer = loop {
+            let held = match self.find_or_make(name) {
+                Ok(Slot::Classic(held)) => held,
+                Ok(Slot::Roster(roster)) => match self.make_classic(name, &roster).await {
+                    Ok(()) => continue,
+                    Err(error) => return refuse(error),
+                },
+                Err(error) => return refuse(error),
+            };
             let mut held = lock(&held);
+            if held.is_gone {
+                continue;
+            }
             let token = held.token();
             let (sender, answer) = oneshot::channel();
             held.joins.insert(token, sender);
             held.group.join(join, token, new_id, self.now_ms());
             held.answer();
-            answer
+            break answer;
         };
         answer.await.unwrap_or(Err((GroupError::NotAvailable, String::new())))
     }
@@ -159,7 +212,7 @@ impl Groups {
         generation: i32,
         assignments: Vec<(String, Vec<u8>)>,
     ) -> SyncResult {
-        let held = self.find(name).ok_or(GroupError::UnknownMember)?;
+        let held = self.find(name)?;
         let (answer, to_write) = {
             let mut held = lock(&held);
             held.group.check(member, instance, generation)?;
@@ -190,7 +243,7 @@ impl Groups {
         instance: Option<&str>,
         generation: i32,
     ) -> Result<(), GroupError> {
-        let held = self.find(name).ok_or(GroupError::UnknownMember)?;
+        let held = self.find(name)?;
         let mut held = lock(&held);
         held.group.check(member, instance, generation)?;
         held.group.heartbeat(member, self.now_ms())
@@ -205,7 +258,7 @@ impl Groups {
         name: &str,
         members: &[(String, Option<String>)],
     ) -> Result<Vec<Result<String, GroupError>>, GroupError> {
-        let held = self.find(name).ok_or(GroupError::UnknownMember)?;
+        let held = self.find(name)?;
         let (done, change) = {
             let mut held = lock(&held);
             let now = self.now_ms();
@@ -229,7 +282,8 @@ impl Groups {
     pub fn tick(&self) {
         let now = self.now_ms();
         let all: Vec<_> = lock(&self.all).values().cloned().collect();
-        for held in all {
+        for slot in all {
+            let Slot::Classic(held) = slot else { continue };
             let mut held = lock(&held);
             if !held.group.is_empty() || held.group.state != State::Empty {
                 held.group.tick(now);
@@ -238,28 +292,41 @@ impl Groups {
         }
     }
 
-    /// Every group by name, with where it stands and what it is for.
-    pub fn list(&self) -> BTreeMap<String, (State, String)> {
+    /// Every group by name.
+    pub async fn list(&self) -> BTreeMap<String, Listed> {
         let mut found = BTreeMap::new();
         // Who commits offsets alone is a group too.
         for (key, _) in self.log.journal.list(Kind::Offset, &[]) {
             let name = key.parts().first().copied().unwrap_or_default().to_owned();
-            found.entry(name).or_insert((State::Empty, String::new()));
+            let state = State::Empty.name();
+            found.entry(name).or_insert(Listed { state, ..Listed::default() });
         }
-        for (name, held) in &*lock(&self.all) {
-            let held = lock(held);
-            let kind = held.group.kind.clone().unwrap_or_default();
-            let is_one = !held.group.is_empty() || held.group.generation > 0;
-            if is_one || found.contains_key(name) {
-                found.insert(name.clone(), (held.group.state, kind));
+        let all: Vec<_> =
+            lock(&self.all).iter().map(|(name, slot)| (name.clone(), slot.clone())).collect();
+        for (name, slot) in all {
+            let listed = match slot {
+                Slot::Classic(held) => {
+                    let held = lock(&held);
+                    let is_one = !held.group.is_empty() || held.group.generation > 0;
+                    let kind = held.group.kind.clone().unwrap_or_default();
+                    let listed = Listed { state: held.group.state.name(), kind, sharing: None };
+                    (is_one || found.contains_key(&name)).then_some(listed)
+                }
+                Slot::Roster(roster) => roster.listed().await,
+            };
+            if let Some(listed) = listed {
+                found.insert(name, listed);
             }
         }
         found
     }
 
-    /// A group, if there is one.
+    /// A group, if there is one whose members share out among themselves.
     pub fn describe(&self, name: &str) -> Option<Described> {
-        let held = self.find(name);
+        if self.sharing(name).is_some() {
+            return None;
+        }
+        let held = self.find(name).ok();
         let described = held.and_then(|held| {
             let held = lock(&held);
             let is_one = !held.group.is_empty() || held.group.generation > 0;
@@ -287,30 +354,41 @@ impl Groups {
     /// # Errors
     /// When that cannot be written.
     pub async fn delete(&self, name: &str) -> Result<Option<bool>, volumes::AppendError> {
+        if let Some(roster) = self.roster(name) {
+            return self.delete_roster(name, &roster).await;
+        }
         let Some(described) = self.describe(name) else { return Ok(None) };
         if !described.members.is_empty() {
             return Ok(Some(false));
         }
+        self.log.journal.change(self.without(name)).await?;
+        lock(&self.all).remove(name);
+        Ok(Some(true))
+    }
+
+    /// What forgets a group without members.
+    fn without(&self, name: &str) -> Vec<Change> {
         let offsets = self.log.journal.list(Kind::Offset, &[name]);
         let mut changes: Vec<Change> = offsets.into_iter().map(|(key, _)| (key, None)).collect();
         changes.push(change(name, None));
-        self.log.journal.change(changes).await?;
-        lock(&self.all).remove(name);
-        Ok(Some(true))
+        changes
     }
 
     /// Whether a member of that generation may commit.
     ///
     /// # Errors
     /// When it may not.
-    pub fn may_commit(
+    pub async fn may_commit(
         &self,
         name: &str,
         member: &str,
         instance: Option<&str>,
         generation: i32,
     ) -> Result<(), GroupError> {
-        let Some(held) = self.find(name) else {
+        if let Some(roster) = self.roster(name) {
+            return roster.may_commit(member, generation).await;
+        }
+        let Ok(held) = self.find(name) else {
             return if generation < 0 { Ok(()) } else { Err(GroupError::IllegalGeneration) };
         };
         let mut held = lock(&held);
