@@ -19,7 +19,10 @@ pub(super) struct Feature {
 }
 
 /// Every feature that works. A name goes here when all requests of its level are served.
-pub(super) const FEATURES: &[Feature] = &[];
+pub(super) const FEATURES: &[Feature] = &[
+    // Consumer groups whose members are told what is theirs.
+    Feature { name: "group.version", level: 1, min: 1 },
+];
 
 /// Tells of them.
 pub(super) fn tell(response: &mut api_versions::Response) {

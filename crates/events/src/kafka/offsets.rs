@@ -9,6 +9,8 @@ use kafka_wire::{
 use super::errors::{self, code};
 use super::groups::code_of;
 use super::{Front, Session};
+use crate::engine::groups::classic::GroupError;
+use crate::engine::groups::membership::Sharing;
 use crate::engine::groups::offsets::{Committed, METADATA_BYTES_MAX, commit as change};
 
 pub(crate) async fn commit(
@@ -22,7 +24,16 @@ pub(crate) async fn commit(
     let instance = request.group_instance_id.as_deref();
     let generation = request.generation_id_or_member_epoch;
     let may = front.groups.may_commit(group, member, instance, generation).await;
-    let refused = may.err().map(code_of);
+    let refused = match may {
+        // Clients this old know neither epochs nor what it means that one is over.
+        Ok(())
+            if header.version < 9 && generation >= 0 && front.groups.sharing(group).is_some() =>
+        {
+            Some(code::UNSUPPORTED_VERSION)
+        }
+        Err(GroupError::StaleEpoch) if header.version < 9 => Some(code::UNSUPPORTED_VERSION),
+        may => may.err().map(code_of),
+    };
     let time_ms = front.log.now_ms();
     let mut changes = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -108,7 +119,17 @@ pub(crate) async fn fetch(
         });
         return fetches::Response { topics: topics.collect(), ..fetches::Response::default() };
     }
-    let groups = request.groups.into_iter().map(|group| {
+    let mut response = fetches::Response::default();
+    for group in request.groups {
+        let (member, epoch) = (group.member_id.as_deref(), group.member_epoch);
+        if let Err(error) = front.groups.may_fetch(&group.group_id, member, epoch).await {
+            response.groups.push(fetches::OffsetFetchResponseGroup {
+                group_id: group.group_id,
+                error_code: code_of(error),
+                ..fetches::OffsetFetchResponseGroup::default()
+            });
+            continue;
+        }
         let asked = group.topics.map(|topics| {
             let each = topics
                 .into_iter()
@@ -119,13 +140,13 @@ pub(crate) async fn fetch(
         let topics = found.into_iter().map(|(name, topic_id, partitions)| {
             fetches::OffsetFetchResponseTopics { name, topic_id, partitions }
         });
-        fetches::OffsetFetchResponseGroup {
+        response.groups.push(fetches::OffsetFetchResponseGroup {
             group_id: group.group_id,
             topics: topics.collect(),
             ..fetches::OffsetFetchResponseGroup::default()
-        }
-    });
-    fetches::Response { groups: groups.collect(), ..fetches::Response::default() }
+        });
+    }
+    response
 }
 
 type Found = Vec<(Str, Uuid, Vec<fetches::OffsetFetchResponsePartitions>)>;
@@ -196,12 +217,19 @@ pub(crate) async fn delete(
     request: offset_delete::Request,
 ) -> offset_delete::Response {
     use offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
-    let Some(group) = front.groups.describe(&request.group_id) else {
+    let told = front.groups.members(&request.group_id, Sharing::Consumer).await;
+    let classic = front.groups.describe(&request.group_id);
+    if told.is_none() && classic.is_none() {
         let error_code = code::GROUP_ID_NOT_FOUND;
         return offset_delete::Response { error_code, ..offset_delete::Response::default() };
-    };
+    }
     let subscribed = |topic: &str| {
-        group.members.values().any(|member| subscribes(member.said(&group.protocol), topic))
+        let mut members = told.iter().flat_map(|group| group.members.values());
+        let mut others = classic
+            .iter()
+            .flat_map(|group| group.members.values().map(|member| member.said(&group.protocol)));
+        members.any(|member| member.topics().any(|name| name == topic))
+            || others.any(|said| subscribes(said, topic))
     };
     let mut forgotten = Vec::new();
     let mut topics = Vec::new();

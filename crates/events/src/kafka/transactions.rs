@@ -9,6 +9,7 @@ use kafka_wire::{
 
 use super::errors::{self, code};
 use super::{Front, Session};
+use crate::engine::groups::classic::GroupError;
 use crate::engine::groups::offsets::{Committed, METADATA_BYTES_MAX};
 use crate::engine::log::learn;
 use crate::engine::transactions::{Identity, TransactionError};
@@ -142,7 +143,11 @@ pub(crate) async fn commit_offsets(
         let (group, member) = (&request.group_id, &request.member_id);
         let generation = request.generation_id;
         let may = front.groups.may_commit(group, member, instance, generation).await;
-        refused = may.err().map(super::groups::code_of);
+        refused = may.err().map(|error| match error {
+            // Of epochs this request knows nothing.
+            GroupError::StaleEpoch => code::ILLEGAL_GENERATION,
+            error => super::groups::code_of(error),
+        });
     }
     let time_ms = front.log.now_ms();
     let mut offsets = Vec::new();

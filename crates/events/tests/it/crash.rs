@@ -49,15 +49,19 @@ struct Producer {
     unsure: Vec<(i32, i32, String)>,
 }
 
-struct World {
-    store: Volumes,
-    log: Arc<Log>,
-    groups: Arc<Groups>,
+pub(crate) struct World {
+    pub(crate) store: Volumes,
+    pub(crate) log: Arc<Log>,
+    pub(crate) groups: Arc<Groups>,
     transactions: Arc<Transactions>,
 }
 
 /// Polls a future and writes what waits, until it is ready or the disk is gone.
-async fn drive<T>(disk: &CrashDisk, store: &Volumes, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn drive<T>(
+    disk: &CrashDisk,
+    store: &Volumes,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let mut work = pin!(work);
     for _ in 0..100_000 {
         let ready = std::future::poll_fn(|context| match work.as_mut().poll(context) {
@@ -79,7 +83,7 @@ async fn drive<T>(disk: &CrashDisk, store: &Volumes, work: impl Future<Output = 
     panic!("it never ends");
 }
 
-async fn open(disk: &CrashDisk) -> Option<World> {
+pub(crate) async fn open(disk: &CrashDisk) -> Option<World> {
     let options = volumes::Options {
         volume_bytes: 64 << 10,
         reserve_bytes: 0,

@@ -6,4 +6,6 @@ mod broker;
 mod crash;
 mod frames;
 mod log;
+mod members;
+mod members_crash;
 mod versions;

@@ -104,6 +104,24 @@ impl Groups {
         (now.group.epoch > 0).then(|| now.group.clone())
     }
 
+    /// Whether somebody may know what a group committed: a member that says its epoch, if it is a
+    /// group that has epochs; nobody but members says one.
+    ///
+    /// # Errors
+    /// When it says another epoch, or is no member.
+    pub async fn may_fetch(
+        &self,
+        name: &str,
+        member: Option<&str>,
+        epoch: i32,
+    ) -> Result<(), GroupError> {
+        let Some(roster) = self.roster(name) else { return Ok(()) };
+        if member.is_none() && epoch < 0 {
+            return Ok(());
+        }
+        roster.now.lock().await.group.check(member.unwrap_or_default(), epoch)
+    }
+
     /// A member says that it is there, comes or goes; resolves when what it is told is durable.
     /// `may_see` says of topics whether it may know of them.
     ///
