@@ -129,6 +129,7 @@ impl Part {
         let mut upkeep = JoinSet::new();
         upkeep.spawn(tick(Arc::clone(&self.front)));
         upkeep.spawn(look_after(Arc::clone(&self.front)));
+        upkeep.spawn(compact(Arc::clone(&self.front)));
         ended.await;
         trigger.drain(DRAIN).await;
         upkeep.shutdown().await;
@@ -143,6 +144,14 @@ async fn tick(front: Arc<Front>) {
         front.groups.tick();
         front.groups.tick_members().await;
         front.transactions.tick().await;
+    }
+}
+
+/// What takes long, so that the rest does not wait for it.
+async fn compact(front: Arc<Front>) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        while front.log.compact().await {}
     }
 }
 

@@ -231,6 +231,11 @@ impl Index {
         held.runs.iter().find(|run| run.time_max >= time).copied()
     }
 
+    /// Every run of an owner, in order.
+    pub(crate) fn of_owner(&self, owner: Owner) -> Vec<Run> {
+        self.owners.get(&owner).map_or_else(Vec::new, |held| held.runs.iter().copied().collect())
+    }
+
     /// Every run in some volumes, by owner and sequence.
     pub(crate) fn in_volumes(&self, volumes: &[u32]) -> Vec<(Owner, Run)> {
         let mut found = Vec::new();

@@ -81,6 +81,39 @@ impl Volumes {
     }
 }
 
+impl Volumes {
+    /// How far an owner's records lie in volumes that are sealed, and so can be settled: one past
+    /// the last of them, and their bytes.
+    pub fn sealed(&self, owner: Owner) -> (u64, u64) {
+        let sealed = self.inner.sealed();
+        let runs = read(&self.inner.index).of_owner(owner);
+        let runs = runs.iter().take_while(|run| sealed.contains(&run.volume));
+        runs.fold((0, 0), |(_, bytes), run| (run.end, bytes + run.bytes()))
+    }
+
+    /// Settles the sealed volumes that hold records of an owner below a sequence, so that its
+    /// judge is asked about each of them; what others have there moves along. Blocks while the
+    /// disk works. Returns whether all of them were: a full or failing disk leaves them.
+    pub fn settle_owner(&self, owner: Owner, below: u64) -> bool {
+        let inner = &*self.inner;
+        let sealed = inner.sealed();
+        let runs = read(&inner.index).of_owner(owner);
+        let wanted = runs.iter().filter(|run| run.first < below);
+        let wanted: BTreeSet<u32> = wanted.map(|run| run.volume).collect();
+        let wanted: Vec<u32> = wanted.intersection(&sealed).copied().collect();
+        for inputs in wanted.chunks(INPUTS_MAX) {
+            let mut keeper = lock(&inner.keeper);
+            if inputs.iter().any(|input| keeper.stuck.contains(input)) {
+                return false;
+            }
+            if inner.settle_if_room(&mut keeper, inputs).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
 /// What is being written.
 struct Output {
     volume: Arc<Volume>,
@@ -108,12 +141,22 @@ impl Inner {
         if inputs.is_empty() {
             return Ok(false);
         }
+        self.settle_if_room(keeper, &inputs)?;
+        Ok(true)
+    }
+
+    fn settle_if_room(&self, keeper: &mut Keeper, inputs: &[u32]) -> Result<(), Failure> {
         let live: u64 = inputs.iter().map(|input| read(&self.index).live(*input)).sum();
         if self.disk.free_bytes().is_ok_and(|free| free < live) {
             return Err(Failure::Full(format!("{live} bytes are needed to settle")));
         }
-        self.settle(keeper, &inputs)?;
-        Ok(true)
+        self.settle(keeper, inputs)
+    }
+
+    fn sealed(&self) -> BTreeSet<u32> {
+        let catalog = lock(&self.catalog);
+        let entries = catalog.manifest.entries.iter();
+        entries.filter(|entry| entry.state == State::Sealed).map(|entry| entry.volume).collect()
     }
 
     /// Which volumes to settle: a bad one, a mostly dead one, those that commits filled, or small

@@ -121,6 +121,11 @@ impl Head {
         self.attributes & CONTROL != 0
     }
 
+    /// From when on its deletions may go themselves, in milliseconds, once it was compacted.
+    pub(crate) fn horizon_ms(&self) -> Option<i64> {
+        (self.attributes & DELETE_HORIZON != 0).then_some(self.base_time_ms)
+    }
+
     /// Whether somebody numbers their records.
     pub fn has_sequence(&self) -> bool {
         self.producer_id >= 0 && self.base_sequence >= 0
@@ -470,26 +475,17 @@ impl Builder {
         value: Option<&[u8]>,
         headers: &[(&[u8], Option<&[u8]>)],
     ) -> Builder {
-        let mut own = BytesMut::new();
-        own.put_i8(0);
-        put_varint(&mut own, time_ms - self.head.base_time_ms);
-        put_varint(&mut own, i64::from(self.head.records));
-        let put = |own: &mut BytesMut, field: Option<&[u8]>| match field {
-            None => put_varint(own, -1),
-            Some(field) => {
-                put_varint(own, i64::try_from(field.len()).unwrap_or(0));
-                own.put_slice(field);
-            }
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (Bytes::copy_from_slice(name), value.map(Bytes::copy_from_slice)));
+        let record = Record {
+            offset_delta: self.head.records,
+            time_delta_ms: time_ms - self.head.base_time_ms,
+            key: key.map(Bytes::copy_from_slice),
+            value: value.map(Bytes::copy_from_slice),
+            headers: headers.collect(),
         };
-        put(&mut own, key);
-        put(&mut own, value);
-        put_varint(&mut own, i64::try_from(headers.len()).unwrap_or(0));
-        for (name, value) in headers {
-            put(&mut own, Some(name));
-            put(&mut own, *value);
-        }
-        put_varint(&mut self.records, i64::try_from(own.len()).unwrap_or(0));
-        self.records.put(own);
+        put_record(&mut self.records, &record);
         self.head.records += 1;
         self.head.last_offset_delta += 1;
         self.head.time_ms_max = self.head.time_ms_max.max(time_ms);
@@ -498,10 +494,16 @@ impl Builder {
 
     /// The batch.
     pub fn build(self) -> Batch {
-        let head = self.head;
-        let mut bytes = BytesMut::with_capacity(HEAD_BYTES + self.records.len());
+        Batch::of(self.head, &self.records)
+    }
+}
+
+impl Batch {
+    /// A batch of records that are packed as its head says.
+    fn of(head: Head, records: &[u8]) -> Batch {
+        let mut bytes = BytesMut::with_capacity(HEAD_BYTES + records.len());
         bytes.put_i64(head.base_offset);
-        bytes.put_i32(i32::try_from(HEAD_BYTES - 12 + self.records.len()).unwrap_or(i32::MAX));
+        bytes.put_i32(i32::try_from(HEAD_BYTES - 12 + records.len()).unwrap_or(i32::MAX));
         bytes.put_i32(0);
         bytes.put_i8(2);
         bytes.put_u32(0);
@@ -513,11 +515,58 @@ impl Builder {
         bytes.put_i16(head.producer_epoch);
         bytes.put_i32(head.base_sequence);
         bytes.put_i32(head.records);
-        bytes.put(self.records);
+        bytes.put_slice(records);
         let sum = volumes::crc32c(&bytes[21..]);
         bytes[17..21].copy_from_slice(&sum.to_be_bytes());
         Batch { head, bytes: bytes.freeze() }
     }
+
+    /// The same batch with fewer records, in its place and packed as it was. With a horizon it says
+    /// when its deletions may go themselves, and times count from there.
+    pub(crate) fn with_records(&self, records: &[Record], horizon_ms: Option<i64>) -> Batch {
+        let mut head = self.head;
+        head.records = i32::try_from(records.len()).unwrap_or(i32::MAX);
+        if let Some(horizon) = horizon_ms {
+            head.attributes |= DELETE_HORIZON;
+            head.base_time_ms = horizon;
+        }
+        let mut plain = BytesMut::new();
+        for record in records {
+            let time_ms = self.head.base_time_ms.saturating_add(record.time_delta_ms);
+            let time_delta_ms = time_ms.saturating_sub(head.base_time_ms);
+            put_record(&mut plain, &Record { time_delta_ms, ..record.clone() });
+        }
+        match super::codec::pack(head.codec(), &plain) {
+            Some(packed) => Batch::of(head, &packed),
+            None => {
+                head.attributes &= !COMPRESSION;
+                Batch::of(head, &plain)
+            }
+        }
+    }
+}
+
+fn put_record(out: &mut BytesMut, record: &Record) {
+    let mut own = BytesMut::new();
+    own.put_i8(0);
+    put_varint(&mut own, record.time_delta_ms);
+    put_varint(&mut own, i64::from(record.offset_delta));
+    let put = |own: &mut BytesMut, field: Option<&Bytes>| match field {
+        None => put_varint(own, -1),
+        Some(field) => {
+            put_varint(own, i64::try_from(field.len()).unwrap_or(0));
+            own.put_slice(field);
+        }
+    };
+    put(&mut own, record.key.as_ref());
+    put(&mut own, record.value.as_ref());
+    put_varint(&mut own, i64::try_from(record.headers.len()).unwrap_or(0));
+    for (name, value) in &record.headers {
+        put(&mut own, Some(name));
+        put(&mut own, value.as_ref());
+    }
+    put_varint(out, i64::try_from(own.len()).unwrap_or(0));
+    out.put(own);
 }
 
 fn put_varint(out: &mut BytesMut, value: i64) {

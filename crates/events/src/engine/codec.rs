@@ -3,7 +3,7 @@
 //!
 //! Invariant: no more than the bound is ever unpacked, whatever the bytes claim.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -11,6 +11,9 @@ use super::batch::BatchError;
 
 /// What the Java client writes around blocks of Snappy.
 const XERIAL: &[u8] = b"\x82SNAPPY\0";
+
+/// Bytes of a block that it writes.
+const XERIAL_BLOCK_BYTES: usize = 32 << 10;
 
 /// The records of a batch, plain.
 pub(crate) fn unpack(codec: i16, packed: Bytes, bytes_max: usize) -> Result<Bytes, BatchError> {
@@ -26,6 +29,39 @@ pub(crate) fn unpack(codec: i16, packed: Bytes, bytes_max: usize) -> Result<Byte
         }
         other => Err(BatchError::Compression(other)),
     }
+}
+
+/// Records packed again by the same codec; none when it does not get smaller by it, or does not come
+/// back as it was.
+pub(crate) fn pack(codec: i16, plain: &[u8]) -> Option<Bytes> {
+    let packed = match codec {
+        1 => {
+            let level = flate2::Compression::default();
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(plain).ok()?;
+            encoder.finish().ok()?
+        }
+        2 => {
+            // Version 1, which can be read by version 1.
+            let mut packed = [XERIAL, &1_u32.to_be_bytes(), &1_u32.to_be_bytes()].concat();
+            for block in plain.chunks(XERIAL_BLOCK_BYTES) {
+                let block = snap::raw::Encoder::new().compress_vec(block).ok()?;
+                packed.extend_from_slice(&u32::try_from(block.len()).ok()?.to_be_bytes());
+                packed.extend_from_slice(&block);
+            }
+            packed
+        }
+        3 => {
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            encoder.write_all(plain).ok()?;
+            encoder.finish().ok()?
+        }
+        4 => ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest),
+        _ => return None,
+    };
+    let packed = Bytes::from(packed);
+    let same = unpack(codec, packed.clone(), plain.len()).is_ok_and(|again| again == plain);
+    (same && packed.len() < plain.len()).then_some(packed)
 }
 
 fn bounded(reader: impl Read, bytes_max: usize) -> Result<Bytes, BatchError> {
@@ -76,6 +112,18 @@ mod tests {
         assert!(packed.len() < 1000);
         assert_eq!(unpack(1, packed.clone().into(), 100_000).unwrap().len(), 100_000);
         assert!(unpack(1, packed.into(), 99_999).is_err());
+    }
+
+    #[test]
+    fn what_was_packed_comes_back() {
+        let plain = b"the same words again and again, ".repeat(5000);
+        for codec in 1..=4 {
+            let packed = pack(codec, &plain).unwrap();
+            assert!(packed.len() < plain.len() / 4, "{codec}: {}", packed.len());
+            assert_eq!(unpack(codec, packed, plain.len()).unwrap(), plain);
+        }
+        assert_eq!(pack(1, b"x"), None);
+        assert_eq!(pack(0, &plain), None);
     }
 
     #[test]

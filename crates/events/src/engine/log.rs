@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use volumes::{Owner, Volumes};
 
 use super::batch::{Batch, BatchError, Rules};
+use super::compaction::Compaction;
 use super::config::{self, TopicConfig};
 use super::journal::{Journal, Key, Kind};
 use super::partition::{AppendError, Appending, Partition};
@@ -155,6 +156,7 @@ pub struct Log {
     pub(crate) store: Volumes,
     pub(crate) journal: Arc<Journal>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) compaction: Arc<Compaction>,
     options: RwLock<Arc<Options>>,
     topics: RwLock<Topics>,
     owners: Arc<Owners>,
@@ -194,9 +196,34 @@ impl Log {
             let topic = topic_of(&store, name, kept, &options.topic_defaults);
             topics.add(&owners, topic);
         }
+        let compaction = Arc::new(Compaction::default());
+        store.set_judge(CLASS, Arc::clone(&compaction) as Arc<dyn volumes::Judge>);
         let (topics, options) = (RwLock::new(topics), RwLock::new(Arc::new(options)));
         let changing = tokio::sync::Mutex::default();
-        Ok(Arc::new(Log { store, journal, clock, options, topics, owners, changing, cluster }))
+        let log =
+            Log { store, journal, clock, compaction, options, topics, owners, changing, cluster };
+        log.give_up_orphans().await;
+        Ok(Arc::new(log))
+    }
+
+    /// Gives up records that belong to no topic: of one that was deleted, just before the end.
+    async fn give_up_orphans(&self) {
+        for (owner, bounds) in self.store.owners(CLASS) {
+            let is_known =
+                owner == self::owner(JOURNAL) || read(&self.owners.0).contains_key(&owner);
+            if !is_known && bounds.bytes > 0 {
+                self.give_up(owner).await;
+            }
+        }
+    }
+
+    /// Gives up all records of a partition. Those that are left when that fails belong to nobody,
+    /// and are found at the next opening.
+    async fn give_up(&self, owner: Owner) {
+        let group = volumes::Batch::new().trim(owner, u64::MAX);
+        if let Ok(space) = self.store.reserve(group.cost()).await {
+            drop(self.store.append(space, group));
+        }
     }
 
     /// The cluster's name.
@@ -383,12 +410,8 @@ impl Log {
         for partition in &*topic.partitions() {
             partition.delete();
             write(&self.owners.0).remove(&partition.owner());
-            // A record that is left when this fails belongs to nobody and is found at the next
-            // opening.
-            let group = volumes::Batch::new().trim(partition.owner(), u64::MAX);
-            if let Ok(space) = self.store.reserve(group.cost()).await {
-                drop(self.store.append(space, group));
-            }
+            self.compaction.forget(partition.owner());
+            self.give_up(partition.owner()).await;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod codec;
+mod compaction;
 pub mod config;
 pub mod groups;
 pub mod journal;

@@ -302,6 +302,23 @@ impl Partition {
         state.producers.as_ref().map_or_else(Vec::new, |known| known.aborted_between(from, to))
     }
 
+    /// Forgets aborted transactions by the offsets of their markers.
+    pub(crate) fn forget_aborted(&self, is_gone: impl Fn(u64) -> bool) {
+        if let Some(producers) = &mut lock(&self.state).producers {
+            producers.forget_aborted(|marker| is_gone(unsigned(marker)));
+        }
+    }
+
+    /// Highest time of the first batch that holds or follows an offset, in milliseconds. Blocks
+    /// while the disk reads.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn time_at(&self, offset: u64) -> Result<Option<i64>, ReadError> {
+        let from = offset.max(self.start.load(Ordering::Acquire));
+        Ok(self.store.heads(self.owner, from, 1)?.first().map(|head| time_of(head.time)))
+    }
+
     /// Looks at what is known of producers.
     pub fn with_producers<T>(&self, look: impl FnOnce(&Producers) -> T) -> Option<T> {
         lock(&self.state).producers.as_ref().map(|producers| look(producers))

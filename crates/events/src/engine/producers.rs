@@ -232,6 +232,11 @@ impl Producers {
         self.aborted.range(skip..).filter(|aborted| aborted.first < to).copied().collect()
     }
 
+    /// Forgets aborted transactions by their markers.
+    pub fn forget_aborted(&mut self, is_gone: impl Fn(i64) -> bool) {
+        self.aborted.retain(|aborted| !is_gone(aborted.marker));
+    }
+
     /// Forgets what lies below the start of the partition.
     pub fn trim(&mut self, start: i64) {
         while self.aborted.front().is_some_and(|aborted| aborted.marker < start) {

@@ -1,6 +1,6 @@
 //! What is too old, or too much, goes: records, producers that are silent.
 //!
-//! Not here: compaction. The start of a partition moves by whole batches, and space comes back by
+//! Not here: compaction (`compaction`). The start of a partition moves by whole batches, and space comes back by
 //! volume (`volumes`).
 
 use std::sync::Arc;

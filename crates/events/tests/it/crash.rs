@@ -370,3 +370,33 @@ fn what_producers_were_told_holds_after_every_crash() {
     assert!(acknowledged as u64 > seeds * 20, "{acknowledged} batches were acknowledged");
     assert!(committed as u64 > seeds / 2, "{committed} transactions were committed");
 }
+
+#[tokio::test]
+async fn a_topic_that_was_deleted_leaves_nothing() {
+    let mut gone = 0;
+    for step in 0..40 {
+        let mut disk = CrashDisk::new(step);
+        let world = open(&disk).await.unwrap();
+        let creating = world.log.create("topic", 1, PARTITIONS, BTreeMap::new());
+        let topic = drive(&disk, &world.store, creating).await.unwrap().unwrap();
+        for partition in &*topic.partitions() {
+            let appending = world.log.append(&topic, partition, batch(-1, -1, -1, "value", false));
+            let appending = drive(&disk, &world.store, appending).await.unwrap().unwrap();
+            drive(&disk, &world.store, appending.durable()).await.unwrap().unwrap();
+        }
+        disk.crash_after(step);
+        let _ = drive(&disk, &world.store, world.log.delete(&topic)).await;
+        drop((topic, world));
+        disk = disk.reboot();
+        let world = open(&disk).await.unwrap();
+        while world.store.turn() {}
+        let held = world.store.owners(1).values().filter(|bounds| bounds.bytes > 0).count();
+        let wanted = match world.log.topic("topic") {
+            Some(_) => 1 + usize::try_from(PARTITIONS).unwrap(),
+            None => 1,
+        };
+        assert_eq!(held, wanted, "with the journal, after {step} steps");
+        gone += usize::from(wanted == 1);
+    }
+    assert!((1..40).contains(&gone), "both were tried: {gone}");
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what does not hold fails the test")]
 
 mod broker;
+mod compaction;
 mod crash;
 mod frames;
 mod log;
