@@ -104,7 +104,7 @@ fn produce(broker: &str, topic: &str, options: &Options<'_>) -> Result<(), Failu
             .set("linger.ms", options.text("linger_ms").unwrap_or("5"))
             .set("batch.size", options.text("batch").unwrap_or("16384"))
             .set("acks", options.text("acks").unwrap_or("all"))
-            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.messages", options.text("queue").unwrap_or("100000"))
             .set("sticky.partitioning.linger.ms", "0");
         if let Some(compression) = options.text("compression") {
             config.set("compression.type", compression);
@@ -147,7 +147,7 @@ fn produce(broker: &str, topic: &str, options: &Options<'_>) -> Result<(), Failu
         }
     }
     for client in &clients {
-        client.flush(Duration::from_secs(120))?;
+        client.flush(Duration::from_secs(600))?;
     }
     let mut done = std::mem::take(&mut *done.0.lock().unwrap_or_else(PoisonError::into_inner));
     let took = done.last.map_or(Duration::ZERO, |last| last - began).as_secs_f64();

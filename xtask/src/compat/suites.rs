@@ -266,6 +266,20 @@ fn plain(text: &str) -> String {
     out
 }
 
+/// What the fixtures of kafka-python need of a server that they did not start.
+const SERVICE_PY: &str = "
+class ExternalService:
+    def __init__(self, host, port):
+        self.host, self.port = host, port
+    def open(self):
+        pass
+    def close(self):
+        pass
+
+class SpawnedService:
+    pass
+";
+
 fn kafka_python_tests(address: &str) -> Results {
     const VERSION: &str = "3.0.12";
     let venv = venv()?;
@@ -277,11 +291,25 @@ fn kafka_python_tests(address: &str) -> Results {
         run::run_in(&folder(), &pip.to_string_lossy(), &args)?;
         run::run_in(&folder(), "tar", &["xzf", &format!("kafka_python-{VERSION}.tar.gz")])?;
     }
+    // What is published lacks a module that only starts servers, and looks for Kafka's files.
+    std::fs::write(dir.join("test/__init__.py"), "")?;
+    std::fs::write(dir.join("test/service.py"), SERVICE_PY)?;
+    std::fs::create_dir_all(dir.join(format!("servers/{}/kafka-bin", maven::KAFKA)))?;
     let uri = format!("kafka://{address}");
-    let env = [("KAFKA_URI", uri.as_str()), ("KAFKA_VERSION", "4.0.0")];
+    let env = [("KAFKA_URI", uri.as_str()), ("KAFKA_VERSION", maven::KAFKA)];
     let python = venv.join("bin/python");
-    let args =
-        ["-m", "pytest", "-rA", "--timeout", "120", "-p", "no:cacheprovider", "test/integration"];
+    let args = [
+        "-m",
+        "pytest",
+        "-rA",
+        "--timeout",
+        "120",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:unraisableexception",
+        "test/integration",
+    ];
     let text = printed(&dir, &python.to_string_lossy(), &args, &env)?;
     Ok((VERSION.to_owned(), text.lines().filter_map(pytest).collect()))
 }
