@@ -3,6 +3,7 @@
 //!
 //! Not here: what other parts store, and who may be connected to (`net`).
 
+pub mod client;
 pub mod engine;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

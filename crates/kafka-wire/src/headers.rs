@@ -70,6 +70,24 @@ pub fn frame_request<R: Request>(
     Ok(whole.freeze())
 }
 
+/// Reads the frame of an answer, without the length before it: the number of its request, and what
+/// it says.
+///
+/// # Errors
+/// When the bytes are no answer to such a request in that version.
+pub fn parse_response<R: Request>(
+    frame: Bytes,
+    version: i16,
+) -> Result<(i32, R::Response), DecodeError> {
+    let mut input = Reader::new(frame);
+    let correlation = input.i32()?;
+    let is_first = R::API.key == <api_versions::Request as Request>::API.key;
+    if !is_first && header_version(&R::API, version) > 0 {
+        input.skip_tags()?;
+    }
+    Ok((correlation, R::Response::decode(&mut input, version)?))
+}
+
 /// The pieces of an answer, the length first.
 ///
 /// # Errors

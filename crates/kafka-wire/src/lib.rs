@@ -19,7 +19,7 @@ mod text;
 mod writer;
 
 pub use codec::{Api, Codec, DecodeError, EncodeError, Request};
-pub use headers::{RequestHeader, frame_request, frame_response};
+pub use headers::{RequestHeader, frame_request, frame_response, parse_response};
 pub use messages::*;
 pub use reader::Reader;
 pub use text::{Str, Uuid};

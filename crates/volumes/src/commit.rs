@@ -153,11 +153,14 @@ impl Inner {
             let operations = taken.iter().flat_map(|pending| &pending.batch.operations);
             let encoded = group::encode(operations, place);
             let volume = Arc::clone(active.volume);
+            let began = self.clock.steady();
             match volume.file.write_durable(place.at.into(), &encoded.bytes) {
                 Ok(()) => {
                     let end = place.at + low32(encoded.bytes.len());
                     commit.written(end);
                     self.counters.groups.fetch_add(1, Ordering::Relaxed);
+                    let micros = self.clock.steady().0.saturating_sub(began.0) / 1000;
+                    self.counters.flush_micros.fetch_add(micros, Ordering::Relaxed);
                     self.counters.batches.fetch_add(taken.len() as u64, Ordering::Relaxed);
                     let bytes = encoded.bytes.len() as u64;
                     self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);

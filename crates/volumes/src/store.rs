@@ -108,6 +108,7 @@ pub(crate) struct Counters {
     pub(crate) batches: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) settled: AtomicU64,
+    pub(crate) flush_micros: AtomicU64,
 }
 
 /// Is told what became durable: a class of owners has one.
@@ -122,6 +123,8 @@ pub trait Listener: Send + Sync {
 pub struct Stats {
     /// Groups written, each with one flush.
     pub groups: u64,
+    /// How long those flushes took in sum, their writes included, in microseconds.
+    pub flush_micros: u64,
     /// Batches in them.
     pub batches: u64,
     /// Bytes of them, padding included.
@@ -245,6 +248,7 @@ impl Volumes {
         let counters = &self.inner.counters;
         Stats {
             groups: of(&counters.groups),
+            flush_micros: of(&counters.flush_micros),
             batches: of(&counters.batches),
             bytes: of(&counters.bytes),
             settled_bytes: of(&counters.settled),

@@ -247,6 +247,17 @@ impl Batch {
         (bytes.len() >= HEAD_BYTES).then(|| Batch { head: Head::of(&bytes), bytes })
     }
 
+    /// How many records whole batches say that they have; none of them is looked into.
+    pub fn count(mut batches: &[u8]) -> u64 {
+        let mut count = 0;
+        while batches.len() >= HEAD_BYTES {
+            let length = u32::from_be_bytes([batches[8], batches[9], batches[10], batches[11]]);
+            count += u64::from(Head::of(batches).records.unsigned_abs());
+            batches = batches.get(12 + length as usize..).unwrap_or_default();
+        }
+        count
+    }
+
     /// Numbers of the records without a key of a batch that was refused for them.
     pub fn without_key(bytes: &Bytes) -> Vec<i32> {
         let Some(batch) = Batch::kept(bytes.clone()) else { return Vec::new() };

@@ -5,6 +5,7 @@
 //! made again has another id.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use base::Clock;
@@ -94,6 +95,21 @@ pub struct Topic {
     partitions: RwLock<Arc<[Arc<Partition>]>>,
     config: RwLock<Arc<TopicConfig>>,
     kept: Mutex<Kept>,
+    /// What went through it since the log was opened.
+    pub traffic: Traffic,
+}
+
+/// What went through a topic.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Records that came.
+    pub records_in: AtomicU64,
+    /// Bytes of their batches, as they came.
+    pub bytes_in: AtomicU64,
+    /// Records that were given out, whole batches at a time.
+    pub records_out: AtomicU64,
+    /// Bytes of their batches.
+    pub bytes_out: AtomicU64,
 }
 
 impl Topic {
@@ -550,6 +566,7 @@ fn topic_of(
         partitions: RwLock::new(partitions.into()),
         config: RwLock::new(Arc::new(config)),
         kept: Mutex::new(kept),
+        traffic: Traffic::default(),
     })
 }
 

@@ -173,6 +173,7 @@ gates! {
     describe_quorum Describe Cluster,
     describe_user_scram_credentials Describe Cluster,
     elect_leaders Alter Cluster,
+    event_figures Describe Cluster,
     end_txn Write TransactionalId transactional_id,
     heartbeat Read Group group_id,
     join_group Read Group group_id,

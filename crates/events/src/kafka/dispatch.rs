@@ -1,6 +1,6 @@
 //! Which request is served by what, and in which versions: the one table.
 //!
-//! Invariant: what is advertised is served.
+//! Invariant: what is advertised is served, and what is Kafka's and served is advertised.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use kafka_wire::{Api, Codec, Reader, Request, RequestHeader, Writer, frame_respo
 use super::access::{Asker, Gated, Screened};
 use super::errors::code;
 use super::{Front, Session};
-use super::{acls, cluster, configs, features, fetch, groups, members, offsets, produce, quotas};
-use super::{records, sasl, scram, topics, transactions};
+use super::{acls, cluster, configs, features, fetch, figures, groups, members, offsets};
+use super::{produce, quotas, records, sasl, scram, topics, transactions};
 use crate::security::quotas::Measure;
 
 /// The pieces of an answer, or why there is none and the connection ends.
@@ -117,6 +117,7 @@ table! {
     consumer_group_describe 0..=1 => members::describe,
     list_config_resources 0..=1 => configs::list_resources,
     describe_topic_partitions 0..=0 => cluster::topic_partitions,
+    event_figures 0..=0 => figures::figures,
 }
 
 const PRODUCE: Api = <kafka_wire::produce::Request as Request>::API;
@@ -130,6 +131,10 @@ const PRODUCE_MIN: i16 = 0;
 
 /// Highest of Produce: from 12 on transactions need no request that names their partitions.
 const PRODUCE_MAX: i16 = 11;
+
+/// From this number on requests are this log's own: other clients may stumble over them, so they are
+/// served and not advertised.
+const OURS: i16 = 32_000;
 
 /// Begins to serve a frame. Requests of one connection are started one after the other; what is
 /// returned may be waited for beside others. `None` for a request without an answer.
@@ -270,7 +275,8 @@ fn api_versions(
         one(API_VERSIONS.key, API_VERSIONS.min, API_VERSIONS.max.min(4)),
     ];
     all.extend([HANDSHAKE, AUTHENTICATE].map(|api| one(api.key, api.min, api.max)));
-    all.extend(SERVED.iter().map(|served| one(served.api.key, served.min, served.max)));
+    let shown = SERVED.iter().filter(|served| served.api.key < OURS);
+    all.extend(shown.map(|served| one(served.api.key, served.min, served.max)));
     all.sort_by_key(|api| api.api_key);
     let mut response = Response { api_keys: all, ..Response::default() };
     let known = (API_VERSIONS.min..=4).contains(&header.version);

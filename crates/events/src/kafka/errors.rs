@@ -83,6 +83,35 @@ pub(crate) mod code {
     pub(crate) const STALE_MEMBER_EPOCH: i16 = 113;
 }
 
+/// What a code means, in words, for whoever reads an answer.
+pub(crate) fn meaning(error: i16) -> String {
+    let known = match error {
+        code::OFFSET_OUT_OF_RANGE => "there is no such offset",
+        code::CORRUPT_MESSAGE => "the messages were damaged on their way",
+        code::UNKNOWN_TOPIC_OR_PARTITION | code::UNKNOWN_TOPIC_ID => "there is none",
+        code::MESSAGE_TOO_LARGE => "a message is larger than the topic's max.message.bytes",
+        code::COORDINATOR_LOAD_IN_PROGRESS | code::COORDINATOR_NOT_AVAILABLE => {
+            "the groups are not loaded yet"
+        }
+        code::INVALID_TOPIC_EXCEPTION => "no topic may have such a name",
+        code::INVALID_GROUP_ID => "no group may have such a name",
+        code::UNKNOWN_MEMBER_ID | code::REBALANCE_IN_PROGRESS | code::NON_EMPTY_GROUP => {
+            "the group has members"
+        }
+        code::TOPIC_AUTHORIZATION_FAILED
+        | code::GROUP_AUTHORIZATION_FAILED
+        | code::CLUSTER_AUTHORIZATION_FAILED => "its access rules do not allow it",
+        code::TOPIC_ALREADY_EXISTS => "it exists already",
+        code::INVALID_PARTITIONS => "it cannot have that many partitions",
+        code::INVALID_CONFIG => "a setting is not valid",
+        code::KAFKA_STORAGE_ERROR => "its disk does not take or give it",
+        code::GROUP_ID_NOT_FOUND => "there is none",
+        code::INVALID_RECORD => "a message is not valid there, such as one without a key",
+        _ => return format!("error code {error} of the Kafka protocol"),
+    };
+    known.to_owned()
+}
+
 /// What a store says when it does not take something; clients send it again.
 pub(crate) fn of_store(_: &volumes::AppendError) -> i16 {
     code::KAFKA_STORAGE_ERROR

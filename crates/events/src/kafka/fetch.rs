@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout_at};
 use super::errors::{self, code};
 use super::sessions::{Held, Kind, Place, Wanted};
 use super::{Front, Session};
-use crate::engine::log::learn;
+use crate::engine::batch::Batch;
+use crate::engine::log::{Topic, learn};
 use crate::engine::partition::Partition;
 use crate::engine::waiters::Waiter;
 use crate::security::acls::Operation;
@@ -31,7 +32,7 @@ const BYTES_MAX: usize = 64 << 20;
 struct Asked {
     place: Place,
     wanted: Wanted,
-    partition: Result<Arc<Partition>, i16>,
+    partition: Result<(Arc<Topic>, Arc<Partition>), i16>,
 }
 
 pub(crate) async fn fetch(
@@ -113,8 +114,10 @@ async fn gather(
     for place in &held.order {
         let Some(wanted) = held.wanted.get(place) else { continue };
         let topic = front.allowed_topic(session, Operation::Read, &place.1, place.0);
-        let partition = topic
-            .and_then(|topic| topic.partition(place.2).ok_or(code::UNKNOWN_TOPIC_OR_PARTITION));
+        let partition = topic.and_then(|topic| {
+            let partition = topic.partition(place.2).ok_or(code::UNKNOWN_TOPIC_OR_PARTITION)?;
+            Ok((topic, partition))
+        });
         asked.push(Asked { place: place.clone(), wanted: wanted.clone(), partition });
     }
     let wait = u64::try_from(request.max_wait_ms).map_or(Duration::ZERO, Duration::from_millis);
@@ -125,7 +128,7 @@ async fn gather(
     let waiter = Waiter::new();
     loop {
         for one in &asked {
-            if let Ok(partition) = &one.partition {
+            if let Ok((_, partition)) = &one.partition {
                 partition.wait(&waiter);
             }
         }
@@ -133,6 +136,13 @@ async fn gather(
         let in_time = Instant::now() < deadline;
         if bytes >= least || is_final || !in_time {
             front.counts.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+            for (one, (_, data)) in asked.iter().zip(&found) {
+                if let (Ok((topic, _)), Some(records)) = (&one.partition, &data.records) {
+                    let (traffic, bytes) = (&topic.traffic, records.len() as u64);
+                    traffic.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+                    traffic.records_out.fetch_add(Batch::count(records), Ordering::Relaxed);
+                }
+            }
             let client_id = header.client_id.as_ref();
             front.took(session, client_id, Measure::ConsumerByteRate, bytes as f64);
             return found;
@@ -153,7 +163,7 @@ async fn read_all(
     for one in asked {
         let room = most.saturating_sub(total);
         let partition = match &one.partition {
-            Ok(partition) => partition,
+            Ok((_, partition)) => partition,
             Err(error) => {
                 found.push((one.place.clone(), failed(&one.wanted.partition, *error)));
                 is_final = true;

@@ -219,7 +219,8 @@ fn of_group(front: &Front, group: &Group) -> describes::DescribedGroup {
         subscribed_topic_regex: member.pattern.as_deref().map(Into::into),
         assignment: told(&member.assigned),
         target_assignment: told(&member.target),
-        member_type: i8::from(member.alike.is_none()),
+        // It speaks the protocol of these groups.
+        member_type: 1,
     });
     describes::DescribedGroup {
         group_state: group.phase().name().into(),

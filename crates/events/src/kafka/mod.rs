@@ -13,6 +13,7 @@ mod dispatch;
 mod errors;
 mod features;
 mod fetch;
+mod figures;
 mod groups;
 mod guard;
 mod listener;
@@ -27,7 +28,6 @@ mod scram;
 mod screens;
 mod sessions;
 mod settings;
-mod speech;
 mod topics;
 mod transactions;
 
@@ -44,6 +44,7 @@ use crate::engine::groups::Groups;
 use crate::engine::log::{Log, OpenError, Topic};
 use crate::engine::transactions::Transactions;
 
+pub(crate) use errors::meaning;
 pub use guard::{Guard, Security};
 pub use listener::{Advertised, Listener};
 pub use sasl::Mechanism;
@@ -115,7 +116,6 @@ impl Front {
         let guard = Guard::open(&log, security, &random)?;
         let settings = Settings::open(&log)?;
         settings.follow().await;
-        groups.set_speech(&speech::SPEECH);
         Ok(Arc::new(Front {
             log,
             groups,

@@ -121,6 +121,8 @@ async fn one(front: &Arc<Front>, topic: &Topic, data: PartitionProduceData) -> O
             front.counts.bytes_in.fetch_add(bytes, Ordering::Relaxed);
             let records = u64::from(head.records.unsigned_abs());
             front.counts.records_in.fetch_add(records, Ordering::Relaxed);
+            topic.traffic.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+            topic.traffic.records_in.fetch_add(records, Ordering::Relaxed);
             let time = if topic.config().gives_time() { front.log.now_ms() } else { -1 };
             let response = PartitionProduceResponse {
                 index: data.index,

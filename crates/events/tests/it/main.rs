@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what does not hold fails the test")]
 
 mod broker;
+mod client;
 mod compaction;
 mod crash;
 mod frames;

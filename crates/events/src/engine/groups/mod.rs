@@ -12,12 +12,11 @@ mod consumer;
 #[cfg(test)]
 mod consumer_tests;
 pub mod membership;
-pub mod mixed;
 pub mod offsets;
 mod rosters;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +24,6 @@ use tokio::sync::oneshot;
 
 use self::classic::{Group, GroupError, Join, Joined, Out, State, Token};
 use self::membership::Sharing;
-use self::mixed::Speech;
 use self::rosters::Roster;
 use super::journal::{Change, Key, Kind};
 use super::log::Log;
@@ -45,7 +43,6 @@ pub struct Groups {
     pub(crate) log: Arc<Log>,
     all: Mutex<HashMap<String, Slot>>,
     first_delay_ms: u64,
-    speech: OnceLock<&'static dyn Speech>,
 }
 
 /// A group of either kind.
@@ -62,8 +59,6 @@ struct Held {
     group: Group,
     /// Another one has its name now.
     is_gone: bool,
-    /// Held by whoever writes it.
-    writing: Arc<()>,
     tokens: Token,
     joins: HashMap<Token, oneshot::Sender<JoinResult>>,
     syncs: HashMap<Token, oneshot::Sender<SyncResult>>,
@@ -99,20 +94,6 @@ impl Held {
         self.tokens
     }
 
-    fn is_writing(&self) -> bool {
-        Arc::strong_count(&self.writing) > 1
-    }
-
-    /// Whoever waits is to join again.
-    fn send_away(&mut self) {
-        for (_, waiting) in self.joins.drain() {
-            let _ = waiting.send(Err((GroupError::Rebalancing, String::new())));
-        }
-        for (_, waiting) in self.syncs.drain() {
-            let _ = waiting.send(Err(GroupError::Rebalancing));
-        }
-    }
-
     /// Gives answers to those who wait.
     fn answer(&mut self) {
         for out in self.group.take_out() {
@@ -134,13 +115,14 @@ impl Groups {
     /// for more when the first one comes.
     pub fn open(log: &Arc<Log>, first_delay: Duration) -> Arc<Groups> {
         let first_delay_ms = u64::try_from(first_delay.as_millis()).unwrap_or(u64::MAX);
-        let (log, speech) = (Arc::clone(log), OnceLock::new());
-        let groups = Arc::new(Groups { log, all: Mutex::default(), first_delay_ms, speech });
+        let groups =
+            Arc::new(Groups { log: Arc::clone(log), all: Mutex::default(), first_delay_ms });
         groups.load();
         groups
     }
 
     fn load(&self) {
+        let now = self.now_ms();
         let mut all = HashMap::new();
         for (key, value) in self.log.journal.list(Kind::Group, &[]) {
             let name = key.parts().first().copied().unwrap_or_default().to_owned();
@@ -148,18 +130,14 @@ impl Groups {
                 all.insert(name, Slot::Roster(roster));
                 continue;
             }
-            all.insert(name, self.load_classic(&value));
+            // A group that cannot be read has no members: they join again.
+            let mut group: Group = serde_json::from_slice(&value).unwrap_or_default();
+            group.first_delay_ms = self.first_delay_ms;
+            group.resumed(now);
+            let held = Held { group, ..Held::default() };
+            all.insert(name, Slot::Classic(Arc::new(Mutex::new(held))));
         }
         *lock(&self.all) = all;
-    }
-
-    fn load_classic(&self, value: &[u8]) -> Slot {
-        // A group that cannot be read has no members: they join again.
-        let mut group: Group = serde_json::from_slice(value).unwrap_or_default();
-        group.first_delay_ms = self.first_delay_ms;
-        group.resumed(self.now_ms());
-        let held = Held { group, ..Held::default() };
-        Slot::Classic(Arc::new(Mutex::new(held)))
     }
 
     fn now_ms(&self) -> u64 {
@@ -181,11 +159,16 @@ impl Groups {
         if all.len() >= GROUPS_MAX {
             return Err(GroupError::Full);
         }
-        let mut held = Held::default();
-        held.group.first_delay_ms = self.first_delay_ms;
-        let slot = Slot::Classic(Arc::new(Mutex::new(held)));
+        let slot = self.new_classic(0);
         all.insert(name.to_owned(), slot.clone());
         Ok(slot)
+    }
+
+    fn new_classic(&self, generation: i32) -> Slot {
+        let mut group = Group::default();
+        group.generation = generation;
+        group.first_delay_ms = self.first_delay_ms;
+        Slot::Classic(Arc::new(Mutex::new(Held { group, ..Held::default() })))
     }
 
     /// Somebody joins; resolves when all have joined.
@@ -197,12 +180,10 @@ impl Groups {
         let answer = loop {
             let held = match self.find_or_make(name) {
                 Ok(Slot::Classic(held)) => held,
-                Ok(Slot::Roster(roster)) => {
-                    match self.join_roster(name, &roster, &join, new_id).await {
-                        Some(done) => return done,
-                        None => continue,
-                    }
-                }
+                Ok(Slot::Roster(roster)) => match self.make_classic(name, &roster).await {
+                    Ok(()) => continue,
+                    Err(error) => return refuse(error),
+                },
                 Err(error) => return refuse(error),
             };
             let mut held = lock(&held);
@@ -231,9 +212,6 @@ impl Groups {
         generation: i32,
         assignments: Vec<(String, Vec<u8>)>,
     ) -> SyncResult {
-        if let Some(roster) = self.roster(name) {
-            return self.sync_roster(name, &roster, member, instance, generation).await;
-        }
         let held = self.find(name)?;
         let (answer, to_write) = {
             let mut held = lock(&held);
@@ -243,10 +221,10 @@ impl Groups {
             held.syncs.insert(token, sender);
             let decided = held.group.sync(member, assignments, token, self.now_ms());
             held.answer();
-            (answer, decided.then(|| self.changes(name, &held)))
+            (answer, decided.then(|| change(name, Some(&held.group))))
         };
-        if let Some((changes, _writing)) = to_write {
-            let written = self.log.journal.change(changes).await.is_ok();
+        if let Some(change) = to_write {
+            let written = self.log.journal.change(vec![change]).await.is_ok();
             let mut held = lock(&held);
             held.group.settled(generation, written, self.now_ms());
             held.answer();
@@ -258,16 +236,13 @@ impl Groups {
     ///
     /// # Errors
     /// When it should join again.
-    pub async fn heartbeat(
+    pub fn heartbeat(
         &self,
         name: &str,
         member: &str,
         instance: Option<&str>,
         generation: i32,
     ) -> Result<(), GroupError> {
-        if let Some(roster) = self.roster(name) {
-            return self.heartbeat_roster(name, &roster, member, instance, generation).await;
-        }
         let held = self.find(name)?;
         let mut held = lock(&held);
         held.group.check(member, instance, generation)?;
@@ -283,11 +258,8 @@ impl Groups {
         name: &str,
         members: &[(String, Option<String>)],
     ) -> Result<Vec<Result<String, GroupError>>, GroupError> {
-        if let Some(roster) = self.roster(name) {
-            return Ok(self.leave_roster(name, &roster, members).await);
-        }
         let held = self.find(name)?;
-        let (done, to_write) = {
+        let (done, change) = {
             let mut held = lock(&held);
             let now = self.now_ms();
             let one = |(member, instance): &(String, Option<String>)| {
@@ -296,12 +268,12 @@ impl Groups {
             let done: Vec<_> = members.iter().map(one).collect();
             held.answer();
             let empty = held.group.members.is_empty();
-            (done, empty.then(|| self.changes(name, &held)))
+            (done, empty.then(|| change(name, Some(&held.group))))
         };
         // That nobody is left is worth knowing after a restart; if it cannot be written their
         // sessions end by themselves.
-        if let Some((changes, _writing)) = to_write {
-            let _ = self.log.journal.change(changes).await;
+        if let Some(change) = change {
+            let _ = self.log.journal.change(vec![change]).await;
         }
         Ok(done)
     }
@@ -394,30 +366,15 @@ impl Groups {
         Ok(Some(true))
     }
 
-    /// What writes a group down; the other is to be kept until that is done. Members of it that
-    /// were told what is theirs are such members no more.
-    fn changes(&self, name: &str, held: &Held) -> (Vec<Change>, Arc<()>) {
-        let mut changes = self.without_members(name);
-        changes.push(change(name, Some(&held.group)));
-        (changes, Arc::clone(&held.writing))
-    }
-
-    fn without_members(&self, name: &str) -> Vec<Change> {
-        let members = self.log.journal.list(Kind::Member, &[name]);
-        members.into_iter().map(|(key, _)| (key, None)).collect()
-    }
-
     /// What forgets a group without members.
     fn without(&self, name: &str) -> Vec<Change> {
         let offsets = self.log.journal.list(Kind::Offset, &[name]);
-        let mut changes = self.without_members(name);
-        changes.extend(offsets.into_iter().map(|(key, _)| (key, None)));
+        let mut changes: Vec<Change> = offsets.into_iter().map(|(key, _)| (key, None)).collect();
         changes.push(change(name, None));
         changes
     }
 
-    /// Whether a member of that generation may commit; a client that `knows_epochs` is as new as
-    /// groups whose members are told what is theirs.
+    /// Whether a member of that generation may commit.
     ///
     /// # Errors
     /// When it may not.
@@ -427,10 +384,9 @@ impl Groups {
         member: &str,
         instance: Option<&str>,
         generation: i32,
-        knows_epochs: bool,
     ) -> Result<(), GroupError> {
         if let Some(roster) = self.roster(name) {
-            return roster.may_commit(member, generation, knows_epochs).await;
+            return roster.may_commit(member, generation).await;
         }
         let Ok(held) = self.find(name) else {
             return if generation < 0 { Ok(()) } else { Err(GroupError::IllegalGeneration) };
