@@ -17,7 +17,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
+use crate::event_log::{Change, Changed, MessagePage, MessageQuery};
 use crate::query;
+pub use crate::query::encode;
 use crate::socket::SocketPath;
 use crate::wire::{
     Accepted, BuildLine, Chart, ChartQuery, Command, EventView, LiveMessage, LogLine, LogPage,
@@ -151,6 +153,39 @@ impl Client {
         serde_json::from_slice(&collect(response).await?).map_err(ClientError::broken)
     }
 
+    /// Asks an event log, at a path below `/api/event-log/`: the one of that service, or the only
+    /// one.
+    pub async fn event_log<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        service: Option<&str>,
+    ) -> Result<T, ClientError> {
+        self.get(&log_path(path, service, "")).await
+    }
+
+    /// Some messages of a topic.
+    pub async fn messages(
+        &self,
+        topic: &str,
+        service: Option<&str>,
+        messages: &MessageQuery,
+    ) -> Result<MessagePage, ClientError> {
+        let path = format!("topics/{}/messages", query::encode(topic));
+        self.get(&log_path(&path, service, &messages.write())).await
+    }
+
+    /// Changes an event log.
+    pub async fn change_log(
+        &self,
+        service: Option<&str>,
+        change: &Change,
+    ) -> Result<Changed, ClientError> {
+        let body = serde_json::to_vec(change).map_err(ClientError::broken)?;
+        let path = log_path("changes", service, "");
+        let (response, _connection) = self.send(Method::POST, &path, body, None).await?;
+        serde_json::from_slice(&collect(response).await?).map_err(ClientError::broken)
+    }
+
     /// Every metric in the Prometheus text format.
     pub async fn metrics(&self) -> Result<String, ClientError> {
         let body = self.whole("/metrics").await?;
@@ -174,7 +209,8 @@ impl Client {
     }
 
     async fn look(&self, path: &str) -> Result<(Response<Incoming>, JoinSet<()>), ClientError> {
-        let patience = if path.starts_with("/api/logs") { SEARCH_TIMEOUT } else { ANSWER_TIMEOUT };
+        let slow = path.starts_with("/api/logs") || path.starts_with("/api/event-log");
+        let patience = if slow { SEARCH_TIMEOUT } else { ANSWER_TIMEOUT };
         self.send(Method::GET, path, Vec::new(), Some(patience)).await
     }
 
@@ -222,6 +258,12 @@ impl Client {
             Err(_) => ClientError::Broken(format!("status {status}")),
         })
     }
+}
+
+fn log_path(path: &str, service: Option<&str>, more: &str) -> String {
+    let service = service.map(|service| query::write([("service", service.to_owned())]));
+    let all: Vec<&str> = service.as_deref().into_iter().chain([more]).collect();
+    format!("/api/event-log/{path}?{}", all.join("&"))
 }
 
 async fn collect(response: Response<Incoming>) -> Result<Bytes, ClientError> {

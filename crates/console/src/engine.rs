@@ -6,6 +6,7 @@ use std::pin::Pin;
 use base::Problem;
 use tokio::sync::{mpsc, watch};
 
+use crate::event_log;
 use crate::wire::{
     Accepted, BuildLine, Chart, ChartQuery, Command, EventView, LogLine, LogPage, LogQuery,
     Overview, ServiceDetail, Status, Why,
@@ -48,6 +49,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Lines as they are written, from now on, in batches. Ends when the receiver is dropped.
     fn follow_logs(&self, query: LogQuery) -> Result<mpsc::Receiver<Vec<LogLine>>, Problem>;
+
+    /// Asks an event log: the one of that service, or the only one.
+    fn event_log(&self, service: Option<String>, ask: event_log::Ask) -> Answer<event_log::Answer>;
 
     /// Does what a person asked for.
     fn command(&self, command: Command) -> Answer<Accepted>;

@@ -35,6 +35,7 @@ pub fn console_request(bytes: &[u8]) {
     }
     guarded(&headers);
     same_again::<Command>(rest);
+    same_again::<crate::event_log::Change>(rest);
 }
 
 fn query_string(text: &str) {

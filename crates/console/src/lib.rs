@@ -13,6 +13,7 @@
 pub mod client;
 pub mod config;
 pub mod engine;
+pub mod event_log;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod socket;

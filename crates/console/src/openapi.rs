@@ -9,6 +9,7 @@ use base::{InstanceId, Place, Problem, ServiceName, UnixNanos};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::event_log::*;
 use crate::routes;
 use crate::wire::*;
 
@@ -55,6 +56,12 @@ fn every_type_is_in_the_document_and_no_other() {
     check("Accepted", value(&accepted(warnings)));
     for command in commands() {
         check("Command", value(&command));
+    }
+    for (name, answer) in log_answers() {
+        check(name, value(&answer));
+    }
+    for change in log_changes() {
+        check("EventLogChange", value(&change));
     }
     for body in bodies() {
         check("LiveMessage", value(&LiveMessage { topic: "events".to_owned(), body }));
@@ -355,6 +362,88 @@ fn commands() -> Vec<Command> {
             | Command::Scale { .. }
             | Command::Rollback { .. }
             | Command::Shutdown { .. } => {}
+        }
+    }
+    all
+}
+
+fn log_answers() -> Vec<(&'static str, Answer)> {
+    let topic = TopicView {
+        name: "orders".to_owned(),
+        internal: false,
+        partitions: 1,
+        messages: 3,
+        bytes: Some(1),
+        messages_in_per_second: Some(0.5),
+        bytes_in_per_second: None,
+        bytes_out_per_second: None,
+    };
+    let partitions = vec![PartitionView { partition: 0, start: 0, end: 3, bytes: None }];
+    let (name, data) = ("kind".to_owned(), Some(Data::of(b"test", None)));
+    let settings = vec![SettingView { name: name.clone(), value: None, is_default: true }];
+    let message = MessageView {
+        partition: 0,
+        offset: 1,
+        at: UnixNanos(1),
+        key: None,
+        value: data.clone(),
+        headers: vec![HeaderView { name: name.clone(), value: data }],
+    };
+    let page = MessagePage { messages: vec![message], next: "0:2".to_owned(), more: true };
+    let member = MemberView {
+        id: "worker-1".to_owned(),
+        instance: None,
+        client: "worker".to_owned(),
+        host: "127.64.1.2".to_owned(),
+        partitions: 1,
+    };
+    let lag = LagView {
+        topic: topic.name.clone(),
+        partition: 0,
+        committed: Some(1),
+        end: Some(3),
+        lag: Some(2),
+        member: Some(member.id.clone()),
+    };
+    let group = GroupView {
+        name,
+        kind: "classic".to_owned(),
+        state: "Stable".to_owned(),
+        assignor: "range".to_owned(),
+        members: vec![member],
+        partitions: vec![lag],
+        lag: Some(2),
+    };
+    let moved = MovedView { partition: 0, before: None, after: 3 };
+    vec![
+        ("TopicDetail", Answer::Topic(TopicDetail { topic, partitions, settings })),
+        ("MessagePage", Answer::Messages(page)),
+        ("GroupView", Answer::Group(group)),
+        ("EventLogChanged", Answer::Changed(Changed { offsets: vec![moved] })),
+    ]
+}
+
+fn log_changes() -> Vec<Change> {
+    let (topic, group) = ("orders".to_owned(), "billing".to_owned());
+    let settings = [("retention.ms".to_owned(), "1000".to_owned())].into();
+    let message = NewMessage {
+        key: Some("k".to_owned()),
+        value: None,
+        headers: vec![("kind".to_owned(), "test".to_owned())],
+    };
+    let all = vec![
+        Change::CreateTopic { topic: topic.clone(), partitions: Some(3), settings },
+        Change::DeleteTopic { topic: topic.clone() },
+        Change::Produce { topic: topic.clone(), partition: None, messages: vec![message] },
+        Change::ResetGroup { group, topic, partition: Some(0), to: "end".to_owned() },
+    ];
+    for change in &all {
+        // A new change does not compile until it is here, and then belongs above.
+        match change {
+            Change::CreateTopic { .. }
+            | Change::DeleteTopic { .. }
+            | Change::Produce { .. }
+            | Change::ResetGroup { .. } => {}
         }
     }
     all

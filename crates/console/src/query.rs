@@ -94,7 +94,7 @@ pub(crate) fn write<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> S
 }
 
 /// Percent-encodes everything but letters, digits and `-._~`.
-pub(crate) fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

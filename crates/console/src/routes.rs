@@ -9,11 +9,13 @@ use base::{Problem, ServiceName};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{BODY_BYTES_MAX, COMMANDS_MAX, ConsoleConfig, STREAMS_MAX};
-use crate::engine::Engine;
+use crate::engine::{Answer, Engine};
+use crate::event_log::{Ask, MessageQuery};
 use crate::guard::Peer;
 use crate::query::{self, Query};
 use crate::reply::{self, Reply};
@@ -52,10 +54,13 @@ impl Shared {
         Shared { config, engine, shutdown, streams, assets, commands: Mutex::default() }
     }
 
-    /// Runs a command to its end, even when the client goes away meanwhile.
     async fn command(&self, command: Command) -> Result<Accepted, Problem> {
+        self.to_its_end(self.engine.command(command)).await
+    }
+
+    /// Runs a command to its end, even when the client goes away meanwhile.
+    async fn to_its_end<T: Send + 'static>(&self, running: Answer<T>) -> Result<T, Problem> {
         let (tell, told) = oneshot::channel();
-        let running = self.engine.command(command);
         {
             let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
             while commands.try_join_next().is_some() {}
@@ -100,6 +105,13 @@ enum Route {
     Chart,
     Logs,
     FollowLogs,
+    EventLogs,
+    Topics,
+    Topic,
+    Messages,
+    Groups,
+    Group,
+    EventLogChange,
     Commands,
     Live,
     Metrics,
@@ -118,6 +130,13 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("GET", "/api/chart", Route::Chart),
     ("GET", "/api/logs", Route::Logs),
     ("GET", "/api/logs/follow", Route::FollowLogs),
+    ("GET", "/api/event-log/services", Route::EventLogs),
+    ("GET", "/api/event-log/topics", Route::Topics),
+    ("GET", "/api/event-log/topics/{name}", Route::Topic),
+    ("GET", "/api/event-log/topics/{name}/messages", Route::Messages),
+    ("GET", "/api/event-log/groups", Route::Groups),
+    ("GET", "/api/event-log/groups/{name}", Route::Group),
+    ("POST", "/api/event-log/changes", Route::EventLogChange),
     ("POST", "/api/commands", Route::Commands),
     ("GET", "/api/live", Route::Live),
     ("GET", "/metrics", Route::Metrics),
@@ -241,8 +260,24 @@ async fn handle(
         }
         Route::Commands => {
             query.only(&[])?;
-            let command = read_command(request).await?;
+            let command = read_body(request).await?;
             shared.command(command).await.map(|accepted| reply::json(&accepted))
+        }
+        Route::EventLogs => ask_log(&shared, &query, Ask::Services).await,
+        Route::Topics => ask_log(&shared, &query, Ask::Topics).await,
+        Route::Topic => ask_log(&shared, &query, Ask::Topic(parameter.to_owned())).await,
+        Route::Messages => {
+            let ask = Ask::Messages(parameter.to_owned(), MessageQuery::read(&query)?);
+            let answer = engine.event_log(query.get("service").map(str::to_owned), ask).await;
+            answer.map(|answer| reply::json(&answer))
+        }
+        Route::Groups => ask_log(&shared, &query, Ask::Groups).await,
+        Route::Group => ask_log(&shared, &query, Ask::Group(parameter.to_owned())).await,
+        Route::EventLogChange => {
+            query.only(&["service"])?;
+            let change = Ask::Change(read_body(request).await?);
+            let changing = engine.event_log(query.get("service").map(str::to_owned), change);
+            shared.to_its_end(changing).await.map(|answer| reply::json(&answer))
         }
         Route::Live => live::reply(&shared, &query, request.headers()).await,
         Route::Metrics => {
@@ -252,6 +287,12 @@ async fn handle(
         Route::OpenApi => Ok(reply::bytes(StatusCode::OK, "application/json", OPENAPI.into())),
         Route::Health => Ok(reply::empty(StatusCode::OK)),
     }
+}
+
+async fn ask_log(shared: &Shared, query: &Query, ask: Ask) -> Result<Reply, Problem> {
+    query.only(&["service"])?;
+    let answer = shared.engine.event_log(query.get("service").map(str::to_owned), ask).await;
+    answer.map(|answer| reply::json(&answer))
 }
 
 pub(crate) fn chart_query(query: &Query) -> Result<ChartQuery, Problem> {
@@ -265,7 +306,9 @@ pub(crate) fn chart_query(query: &Query) -> Result<ChartQuery, Problem> {
     Ok(ChartQuery { service, chart: chart.to_owned(), seconds: query.number("seconds")? })
 }
 
-async fn read_command(request: Request<hyper::body::Incoming>) -> Result<Command, Problem> {
+async fn read_body<T: DeserializeOwned>(
+    request: Request<hyper::body::Incoming>,
+) -> Result<T, Problem> {
     guard::check_json(request.headers())?;
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
     let collected = tokio::time::timeout(BODY_TIMEOUT, body.collect()).await;

@@ -7,6 +7,8 @@ mod engine;
 #[path = "../examples/fake/model.rs"]
 mod model;
 mod slow;
+#[path = "../examples/fake/topics.rs"]
+mod topics;
 
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;

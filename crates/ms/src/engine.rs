@@ -10,6 +10,8 @@ mod builds;
 mod carry;
 mod convert;
 mod ending;
+mod event_figures;
+mod event_log;
 mod figures;
 mod given;
 mod hooks;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::{Clock, InstanceId, Problem, ServiceName, SystemClock, UnixNanos};
 use console::Engine;
 use console::engine::Answer;
+use console::event_log;
 use console::wire::{
     Accepted, BuildLine, CallView, Chart, ChartLine, ChartQuery, Command, EventView, Health,
     InstanceView, Isolation, LogLine, LogPage, LogQuery, Overview, ReleaseView, ServiceDetail,
@@ -749,6 +750,11 @@ impl Engine for FakeEngine {
         let (sender, receiver) = mpsc::channel(64);
         self.lock().followers.push((query, sender));
         Ok(receiver)
+    }
+
+    fn event_log(&self, _: Option<String>, ask: event_log::Ask) -> Answer<event_log::Answer> {
+        let empty = self.lock().services.is_empty();
+        Box::pin(std::future::ready(crate::topics::answer(ask, empty)))
     }
 
     fn command(&self, command: Command) -> Answer<Accepted> {

@@ -5,6 +5,7 @@
 
 mod engine;
 mod model;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::Problem;
 use console::Engine;
 use console::engine::Answer;
+use console::event_log;
 use console::wire::*;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -63,6 +64,10 @@ impl Engine for Slow {
 
     fn follow_logs(&self, query: LogQuery) -> Result<mpsc::Receiver<Vec<LogLine>>, Problem> {
         self.fake.follow_logs(query)
+    }
+
+    fn event_log(&self, service: Option<String>, ask: event_log::Ask) -> Answer<event_log::Answer> {
+        self.fake.event_log(service, ask)
     }
 
     fn command(&self, command: Command) -> Answer<Accepted> {

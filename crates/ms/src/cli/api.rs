@@ -6,11 +6,13 @@ use std::time::Duration;
 use base::Problem;
 use console::client::ClientError;
 pub(crate) use console::client::LogStream;
+use console::event_log::{Change, Changed, MessagePage, MessageQuery};
 use console::socket::SocketPath;
 use console::wire::{
     Accepted, BuildLine, Command, EventView, LogPage, LogQuery, Overview, ServiceDetail, Status,
     Why,
 };
+use serde::de::DeserializeOwned;
 
 use super::stop::{FAILED, FORBIDDEN, Outcome, Stop, TIMED_OUT, UNREACHABLE, USAGE};
 
@@ -85,6 +87,34 @@ impl Client {
     /// The newest `query.limit` lines, then lines as they come.
     pub(crate) async fn follow_logs(&self, query: &LogQuery) -> Outcome<LogStream> {
         self.again(async || self.0.follow_logs(query).await).await
+    }
+
+    /// Asks an event log, at a path below `/api/event-log/`.
+    pub(crate) async fn event_log<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        service: Option<&str>,
+    ) -> Outcome<T> {
+        self.again(async || self.0.event_log(path, service).await).await
+    }
+
+    /// Some messages of a topic.
+    pub(crate) async fn messages(
+        &self,
+        topic: &str,
+        service: Option<&str>,
+        query: &MessageQuery,
+    ) -> Outcome<MessagePage> {
+        self.again(async || self.0.messages(topic, service, query).await).await
+    }
+
+    /// Changes an event log. An engine that dies over it may have done it.
+    pub(crate) async fn change_log(
+        &self,
+        service: Option<&str>,
+        change: &Change,
+    ) -> Outcome<Changed> {
+        self.0.change_log(service, change).await.map_err(stop)
     }
 
     /// Asks for a change; returns when the engine accepted it, not when it is done.

@@ -2,6 +2,8 @@
 //!
 //! Not here: what any of it means once files and folders are looked at (`project`).
 
+pub(crate) mod events;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -128,7 +130,9 @@ pub(crate) enum Command {
     /// Why a service is as it is: what it waits for, its instances, what happened in order
     Why(Why),
     /// What the engine saw and decided
-    Events(Events),
+    History(History),
+    /// Event logs: topics, their messages, and the groups that read them
+    Events(events::Events),
     /// Replace the instances of services, without losing requests
     Restart(Change),
     /// Stop services; they stay stopped until started
@@ -347,9 +351,9 @@ pub(crate) struct Why {
     pub(crate) lines: usize,
 }
 
-/// `ms events`.
+/// `ms history`.
 #[derive(Debug, Args)]
-pub(crate) struct Events {
+pub(crate) struct History {
     /// Only events of these services [default: all]
     #[arg(value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
@@ -489,13 +493,18 @@ mod tests {
             "ms ps --file a.yaml:b.yaml",
             "ms --file a.yaml --file b.yaml logs -f",
             "ms logs -f --file a.yaml --file b.yaml web",
-            "ms events -f --file a.yaml:b.yaml",
+            "ms history -f --file a.yaml:b.yaml",
+            "ms events consume orders -f --file a.yaml:b.yaml",
         ] {
             let cli = parse(line);
             assert_eq!(cli.shared.file, [PathBuf::from("a.yaml"), "b.yaml".into()], "{line}");
             match cli.command {
                 Command::Logs(logs) => assert!(logs.follow, "{line}"),
-                Command::Events(events) => assert!(events.follow, "{line}"),
+                Command::History(history) => assert!(history.follow, "{line}"),
+                Command::Events(events) => {
+                    let events::Command::Consume(consume) = events.command else { panic!() };
+                    assert!(consume.follow, "{line}");
+                }
                 _ => {}
             }
         }

@@ -111,7 +111,7 @@ pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mu
 }
 
 /// Where and when times are meant.
-fn from(now: UnixNanos) -> telemetry::when::Here {
+pub(crate) fn from(now: UnixNanos) -> telemetry::when::Here {
     let at = jiff::Timestamp::from_nanosecond(i128::from(now.0)).unwrap_or_default();
     let offset_seconds = jiff::tz::TimeZone::system().to_offset(at).seconds();
     telemetry::when::Here { now, offset_seconds }

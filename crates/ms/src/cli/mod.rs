@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod explain;
 mod file;
+mod history;
 mod interrupt;
 mod launch;
 mod logs;
@@ -134,10 +135,11 @@ async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut
         Command::Completion { shell } => return about::completion(*shell, out),
         Command::Complete => return about::complete(shared, here, out).await,
         // Commands that only look take the only app that runs, those that change things do not.
+        Command::Events(events) => events.command.changes(),
         Command::Ps(_)
         | Command::Top(_)
         | Command::Logs(_)
-        | Command::Events(_)
+        | Command::History(_)
         | Command::Why(_)
         | Command::Console => false,
         _ => true,
@@ -152,7 +154,8 @@ async fn asynchronous(command: &Command, shared: &Shared, here: &Here, out: &mut
         Command::Logs(logs) => logs::run(logs, client, clock, out).await,
         Command::Exec(exec) => exec::run(exec, &client).await,
         Command::Why(why) => why::run(why, &client, out).await,
-        Command::Events(events) => events::run(events, &client, out).await,
+        Command::History(history) => history::run(history, &client, out).await,
+        Command::Events(events) => events::run(events, &client, clock, out).await,
         Command::Console => about::console(&client, out).await,
         Command::Restart(names) => change::change(Kind::Restart, names, &client, clock, out).await,
         Command::Stop(names) => change::change(Kind::Stop, names, &client, clock, out).await,

@@ -137,7 +137,9 @@ fn exit_codes_say_how_it_went() {
         ("ms logs -n 10001", 2),
         ("ms logs --since yesterday", 2),
         ("ms top --once", 0),
-        ("ms events", 0),
+        ("ms history", 0),
+        ("ms events topics", 1),
+        ("ms events consume orders --from yesterday", 2),
         ("ms console", 0),
         ("ms restart", 0),
         ("ms stop web", 0),
@@ -167,9 +169,16 @@ fn exit_codes_say_how_it_went() {
 
 #[test]
 fn without_an_engine_everything_that_needs_one_ends_with_3() {
-    for line in
-        ["ms ps", "ms top", "ms logs", "ms events", "ms console", "ms restart", "ms exec web ls"]
-    {
+    for line in [
+        "ms ps",
+        "ms top",
+        "ms logs",
+        "ms history",
+        "ms events topics",
+        "ms console",
+        "ms restart",
+        "ms exec web ls",
+    ] {
         let did = ms(None, &["web"], line);
         assert_eq!(did.code, 3, "{line}");
         assert!(did.err.starts_with("error[no-engine]: no engine answers in `"), "{line}");

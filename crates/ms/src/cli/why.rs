@@ -52,7 +52,7 @@ fn render(why: &Answer, color: bool) -> String {
         text.push_str("what happened\n");
     }
     for event in &why.history {
-        text.push_str(&indented(super::events::render(event, false, color).trim_end()));
+        text.push_str(&indented(super::history::render(event, false, color).trim_end()));
     }
     text
 }

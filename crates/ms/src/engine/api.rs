@@ -25,7 +25,7 @@ use super::figures::{self, Figures};
 use super::lock::Folder;
 use super::published::HostPorts;
 use super::room::Room;
-use super::{logs, views};
+use super::{event_log, logs, views};
 
 /// What the loop and the console both see.
 pub(super) struct Shared {
@@ -152,6 +152,14 @@ impl console::Engine for Api {
         let mut tails = lock(&self.0.tails);
         while tails.try_join_next().is_some() {}
         logs::follow(&self.0.logs, query, &mut tails)
+    }
+
+    fn event_log(
+        &self,
+        service: Option<String>,
+        ask: console::event_log::Ask,
+    ) -> Answer<console::event_log::Answer> {
+        Box::pin(event_log::ask(self.0.clone(), service, ask))
     }
 
     fn command(&self, command: Command) -> Answer<Accepted> {

@@ -113,6 +113,8 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let carrier =
         Carrier::new(control, agent, agent_events, edge_status, routes, answers, shared_too);
 
+    let mut watches = JoinSet::new();
+    watches.spawn(super::event_figures::watch(shared.clone()));
     let mut console = JoinSet::new();
     let api = Arc::new(Api(shared.clone()));
     console.spawn(console::serve(console_config, listeners, api, stopped));

@@ -102,7 +102,7 @@ fn a_full_disk_is_said_and_survived() {
         (stderr.contains("warning[disk-full]"), stderr)
     });
     assert!(said.contains("the disk of the state folder is full"), "{said}");
-    let events = || project.ok(&["events"]);
+    let events = || project.ok(&["history"]);
     assert!(events().contains("disk-full: the disk of the state folder is full"), "{}", events());
     assert_eq!(get_json(port, "/")["version"], "1");
 

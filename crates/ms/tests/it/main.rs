@@ -5,6 +5,7 @@ mod clients;
 mod deep;
 mod disk;
 mod ending;
+mod events_cli;
 mod exec;
 mod failures;
 mod flood;

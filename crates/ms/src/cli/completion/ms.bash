@@ -5,7 +5,7 @@ _ms_with_services() {
     local word=${COMP_WORDS[COMP_CWORD]} command= at
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
-            up|ps|top|logs|events|restart|stop|start|scale|rollback) command=${COMP_WORDS[at]} ;;
+            up|ps|top|logs|history|restart|stop|start|scale|rollback) command=${COMP_WORDS[at]} ;;
         esac
     done
     if [[ -n $command && $word != -* ]]; then

@@ -3,7 +3,7 @@
 _ms_with_services() {
     local ret=1
     _ms "$@" && ret=0
-    if [[ $PREFIX != -* && -n ${(M)words[2,CURRENT-1]:#(up|ps|top|logs|events|restart|stop|start|rollback|scale)} ]]; then
+    if [[ $PREFIX != -* && -n ${(M)words[2,CURRENT-1]:#(up|ps|top|logs|history|restart|stop|start|rollback|scale)} ]]; then
         local -a services
         services=(${(f)"$(ms __complete 2>/dev/null)"})
         if [[ -n ${(M)words[2,CURRENT-1]:#scale} ]]; then

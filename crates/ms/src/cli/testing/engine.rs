@@ -211,6 +211,16 @@ impl console::Engine for Fake {
         Ok(receiver)
     }
 
+    fn event_log(
+        &self,
+        _service: Option<String>,
+        _ask: console::event_log::Ask,
+    ) -> Answer<console::event_log::Answer> {
+        Box::pin(async {
+            Err(Problem::new("no-event-log", "this app has no event log").with_next("make one"))
+        })
+    }
+
     fn command(&self, command: Command) -> Answer<Accepted> {
         let refused = self.refuse.lock().unwrap().clone();
         self.commands.lock().unwrap().push(command.clone());

@@ -1,11 +1,11 @@
-//! `ms events`: what the engine saw and decided.
+//! `ms history`: what the engine saw and decided.
 
 use std::time::Duration;
 
 use console::wire::EventView;
 
 use super::api::Client;
-use super::args::Events;
+use super::args::History;
 use super::interrupt::Interrupt;
 use super::out::{Out, with_schema};
 use super::show::moment;
@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(250);
 const PAGE: usize = 1000;
 
 /// Shows events and, with `--follow`, those to come.
-pub(crate) async fn run(events: &Events, client: &Client, out: &mut Out) -> Outcome {
+pub(crate) async fn run(events: &History, client: &Client, out: &mut Out) -> Outcome {
     let overview = client.overview().await?;
     super::names::select(&overview, &events.services)?;
     // Without a filter the newest are enough; with one, more have to be looked through.
@@ -37,7 +37,7 @@ pub(crate) async fn run(events: &Events, client: &Client, out: &mut Out) -> Outc
     if events.follow { follow(events, client, after, out).await } else { Ok(DONE) }
 }
 
-async fn follow(events: &Events, client: &Client, mut after: u64, out: &mut Out) -> Outcome {
+async fn follow(events: &History, client: &Client, mut after: u64, out: &mut Out) -> Outcome {
     let mut interrupt = Interrupt::listen()?;
     loop {
         tokio::select! {
