@@ -6,7 +6,6 @@
 mod bench;
 mod compat;
 mod fuzz;
-mod maven;
 mod run;
 mod test;
 mod tidy;

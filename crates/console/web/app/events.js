@@ -10,7 +10,7 @@ import { Card, Empty, Prose, Shape } from "./ui.js";
 const KEPT = 2_000;
 const LEVELS = [["", "All"], ["warn", "Warnings and errors"], ["error", "Errors"]];
 
-export function Events() {
+export function History() {
   const [events, setEvents] = useState(null);
   useEffect(() => subscribe("events", (data) =>
     setEvents((before) => [...(data.fresh || !before ? [] : before), ...data.events].slice(-KEPT))), []);
@@ -24,9 +24,9 @@ export function Events() {
   const actions = html`
     <div class="segment" role="group" aria-label="Level">${LEVELS.map(([value, label]) =>
       html`<button key=${value} aria-pressed=${level === value} onClick=${() => amend({ level: value })}>${label}</button>`)}</div>
-    <input type="search" class="filter" data-filter aria-label="Filter events" placeholder="Filter  /" value=${filter}
+    <input type="search" class="filter" data-filter aria-label="Filter history" placeholder="Filter  /" value=${filter}
       onInput=${(event) => amend({ filter: event.target.value })} />`;
-  return html`<${Head} title="Events" command="ms events" />
+  return html`<${Head} title="History" command="ms history" />
     <${Card} title="What happened" note=${`${shown.length} of ${events.length}`} actions=${actions}>
       ${events.length === 0 ? html`<${Empty} title="Nothing has happened yet" command="ms up compose.yaml" />`
         : shown.length === 0 ? html`<p class="quiet pad">No event matches.</p>`

@@ -33,7 +33,7 @@ function setSingleKeys(on) {
   } catch { /* storage is off: the choice lasts as long as the page */ }
 }
 
-const PAGES = { o: ["/", "Overview"], l: ["/logs", "Logs"], e: ["/events", "Events"] };
+const PAGES = { o: ["/", "Overview"], l: ["/logs", "Logs"], h: ["/history", "History"], t: ["/topics", "Topics"], r: ["/groups", "Groups"] };
 
 /** Listens to keys for as long as the page lives. */
 export function listen() {
@@ -98,7 +98,8 @@ function move(by) {
 const enter = () => document.activeElement === document.body && move(1);
 
 const KEYS = [
-  ["/", "Filter this page"], ["Ctrl K", "Find a page, a service or an action"], ["g o", "Overview"], ["g l", "Logs"], ["g e", "Events"],
+  ["/", "Filter this page"], ["Ctrl K", "Find a page, a service or an action"], ["g o", "Overview"], ["g l", "Logs"], ["g h", "History"],
+  ["g t", "Topics"], ["g r", "Groups of readers"],
   ["g s", "Go to a service"], ["j k", "Next and previous row"], ["Enter", "Open the row"], ["l", "Pause or resume live updates"],
   ["[ ]", "Logs: earlier and later. Charts: longer and shorter"], ["?", "This list"], ["Esc", "Close"],
 ];

@@ -8,6 +8,7 @@ const TONES = {
   starting: "move", waiting: "idle", pending: "idle", draining: "idle", leaving: "idle",
   degraded: "warn", unhealthy: "warn", failed: "bad", stopped: "off", old: "off",
   info: "idle", warn: "warn", error: "bad",
+  stable: "good", assigning: "move", reconciling: "move", preparingrebalance: "move", completingrebalance: "move", empty: "idle", dead: "off",
 };
 
 /** The tone of a state: a class name. */

@@ -6,7 +6,8 @@ import { accessible, browsing, drawn, open } from "./browser.mjs";
 import { build, start } from "./engine.mjs";
 
 const PAGES = ["/", "/services/payments", "/services/catalog", "/services/admin", "/services/nope", "/logs",
-  "/logs?service=web&grep=GET&last=900", "/events", "/nowhere"];
+  "/logs?service=web&grep=GET&last=900", "/history", "/topics", "/topics/orders",
+  "/topics/thumbnails?from=beginning&partition=1", "/topics/clicks?from=7", "/groups", "/groups/mailer", "/groups/nightly%2Freport", "/nowhere"];
 
 let program;
 let engine;
@@ -31,7 +32,7 @@ for (const colorScheme of ["light", "dark"]) {
         await accessible(page);
         await page.close();
       }
-      for (const path of ["/", "/logs", "/events"]) {
+      for (const path of ["/", "/logs", "/history", "/topics", "/groups"]) {
         const page = await open(context, empty.url + path);
         await page.waitForSelector(".empty code");
         await accessible(page);
@@ -105,7 +106,7 @@ test("a page comes back by itself after the engine has gone", async () => {
   const own = await start(program);
   const refused = (text) => text.includes("ERR_CONNECTION") || text.includes("ERR_INCOMPLETE");
   await browsing({}, async (context) => {
-    const page = await open(context, `${own.url}/events`);
+    const page = await open(context, `${own.url}/history`);
     await scale(page, "web", 1);
     await page.getByText("web is scaled to 1").waitFor();
     await own.stop();
@@ -123,6 +124,36 @@ test("a page comes back by itself after the engine has gone", async () => {
   }, refused);
 });
 
+test("messages of an event log are browsed from either end", async () => {
+  await browsing({}, async (context) => {
+    const page = await open(context, engine.url);
+    await page.getByRole("link", { name: "Topics" }).click();
+    await page.getByRole("link", { name: "orders", exact: true }).click();
+    const rows = page.locator(".messages > li");
+    const places = async () => (await page.locator(".messages .place").allTextContents());
+    await rows.nth(49).waitFor();
+    assert.deepEqual((await places()).slice(0, 2), ["2:1203", "1:1203"]);
+    await page.getByRole("button", { name: "Older" }).click();
+    await rows.nth(99).waitFor();
+    const all = await places();
+    assert.equal(new Set(all).size, 100, "none twice");
+
+    await page.getByLabel("Show").selectOption("From the beginning");
+    await page.waitForFunction(() => document.querySelector(".messages .place")?.textContent === "0:0");
+    await page.getByLabel("Partition").selectOption("1");
+    await page.waitForFunction(() => document.querySelector(".messages .place")?.textContent === "1:0");
+    await rows.nth(0).locator("summary").click();
+    const value = rows.nth(0).locator("pre").last();
+    assert.match(await value.textContent(), /^\{\n  "id": 1,\n  "game": "pinball",/);
+    assert.match(page.url(), /from=beginning&partition=1/);
+
+    await page.getByRole("link", { name: "Groups" }).click();
+    await page.getByRole("link", { name: "nightly/report" }).click();
+    await page.getByText("Nobody is in it").waitFor();
+    assert.match(page.url(), /\/groups\/nightly%2Freport$/);
+  });
+});
+
 test("the keyboard is enough", async () => {
   await browsing({}, async (context) => {
     const page = await open(context, engine.url);
@@ -134,8 +165,8 @@ test("the keyboard is enough", async () => {
     assert.equal(await focused(), "Skip to the content");
     await chord(page, "g", "l");
     await at("/logs");
-    await chord(page, "g", "e");
-    await at("/events");
+    await chord(page, "g", "h");
+    await at("/history");
     await chord(page, "g", "o");
     await at("/");
     await page.waitForSelector("[data-row]");

@@ -180,7 +180,7 @@ test("nine tabs are live", WHOLE, async () => {
 for (const colorScheme of ["light", "dark"]) {
   test(`what runs is shown accessibly, ${colorScheme}`, WHOLE, async () => {
     await browsing({ colorScheme, reducedMotion: "reduce" }, async (context) => {
-      for (const path of ["/", "/services/front", "/services/back", "/logs", "/events"]) {
+      for (const path of ["/", "/services/front", "/services/back", "/logs", "/history", "/topics", "/groups"]) {
         const page = await open(context, url + path);
         if (path.startsWith("/services/")) await page.locator(".u-over:visible").first().waitFor();
         await accessible(page);
