@@ -6,6 +6,7 @@
 mod bench;
 mod compat;
 mod fuzz;
+mod maven;
 mod run;
 mod test;
 mod tidy;

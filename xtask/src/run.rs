@@ -72,7 +72,8 @@ pub(crate) fn need(program: &str, packages: &[&str]) -> Result<()> {
     install(packages).with_context(|| format!("`{program}` is missing: install {wanted} as root"))
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+/// Installs Debian packages.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let sudo: &[&str] = if is_root() { &[] } else { &["sudo", "-n"] };
     let apt = |words: &[&str]| {
         let front = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];

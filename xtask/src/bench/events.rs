@@ -14,9 +14,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{Killed, cpu_micros, memory_kib, now, pinned, println_err, release_binary, spread};
+use crate::maven::{self, KAFKA};
 use crate::run;
-
-const KAFKA: &str = "4.2.0";
 
 /// Messages that are not counted: runtimes warm up.
 const WARM_UP_SECONDS: u32 = 10;
@@ -43,7 +42,7 @@ pub(super) fn run(rounds: usize) -> Result<()> {
     run::need("taskset", &["util-linux"])?;
     let serve = release_binary("events", Some("serve"))?;
     let load = release_binary("events", Some("load"))?;
-    let kafka = kafka()?;
+    let kafka = maven::kafka(&run::root().join("target/kafka"))?;
     // On the disk that is measured, which the folder for temporary files need not be on.
     let dir = run::root().join(format!("target/bench-events-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
@@ -51,34 +50,6 @@ pub(super) fn run(rounds: usize) -> Result<()> {
     let result = bench.measure(rounds.max(1), &serve, &kafka);
     std::fs::remove_dir_all(&dir)?;
     result
-}
-
-/// Kafka's own broker, from the Java registry: its class path.
-fn kafka() -> Result<String> {
-    run::need("mvn", &["maven", "default-jdk-headless"])?;
-    let dir = run::root().join("target/bench-kafka");
-    std::fs::create_dir_all(&dir)?;
-    let path = dir.join("path.txt");
-    if !path.exists() {
-        let dependency = |group: &str, name: &str, version: &str| {
-            format!(
-                "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
-            )
-        };
-        let pom = format!(
-            "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
-             <groupId>x</groupId><artifactId>x</artifactId><version>1</version><dependencies>{}{}</dependencies></project>",
-            dependency("org.apache.kafka", "kafka_2.13", KAFKA),
-            dependency("org.slf4j", "slf4j-nop", "1.7.36"),
-        );
-        std::fs::write(dir.join("pom.xml"), pom)?;
-        run::run_in(
-            &dir,
-            "mvn",
-            &["-q", "dependency:build-classpath", "-Dmdep.outputFile=path.txt"],
-        )?;
-    }
-    Ok(std::fs::read_to_string(path)?)
 }
 
 impl Bench {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::{Done, Outcome, folder};
-use crate::run;
+use crate::{maven, run};
 
 /// A suite's version, and what came of each test.
 type Results = Result<(String, Vec<Done>)>;
@@ -150,24 +150,8 @@ fn go(address: &str) -> Results {
 }
 
 fn java(version: &str, address: &str) -> Results {
-    run::need("mvn", &["maven", "default-jdk-headless"])?;
     let dir = folder().join(format!("java-{version}"));
-    std::fs::create_dir_all(&dir)?;
-    let dependency = |group: &str, name: &str, version: &str| {
-        format!(
-            "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
-        )
-    };
-    let pom = format!(
-        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
-         <groupId>x</groupId><artifactId>x</artifactId><version>1</version><dependencies>{}{}</dependencies></project>",
-        dependency("org.apache.kafka", "kafka-clients", version),
-        dependency("org.slf4j", "slf4j-nop", "1.7.36"),
-    );
-    std::fs::write(dir.join("pom.xml"), pom)?;
-    let path = ["-q", "dependency:build-classpath", "-Dmdep.outputFile=path.txt"];
-    run::run_in(&dir, "mvn", &path)?;
-    let path = std::fs::read_to_string(dir.join("path.txt"))?;
+    let path = maven::class_path(&dir, &[("kafka-clients", version)])?;
     let source = clients().join("java/Jobs.java");
     run::run_in(&dir, "javac", &["-nowarn", "-cp", &path, "-d", "out", &source.to_string_lossy()])?;
     Ok(tap(&printed(&dir, "java", &["-cp", &format!("{path}:out"), "Jobs", address], &[])?))
@@ -176,7 +160,10 @@ fn java(version: &str, address: &str) -> Results {
 /// The source of a crate that carries librdkafka with its tests.
 fn librdkafka(address: &str) -> Results {
     const CRATE: &str = "rdkafka-sys@=4.10.0";
-    run::need("g++", &["g++", "make", "libssl-dev", "zlib1g-dev", "libzstd-dev", "rapidjson-dev"])?;
+    run::need("g++", &["g++", "make"])?;
+    if !Path::new("/usr/include/rapidjson").exists() {
+        run::install(&["libssl-dev", "zlib1g-dev", "libzstd-dev", "rapidjson-dev"])?;
+    }
     let dir = folder().join("librdkafka");
     if !dir.join("tests/test-runner").exists() {
         let fetch = folder().join("fetch");
@@ -198,9 +185,13 @@ fn librdkafka(address: &str) -> Results {
     let tests = dir.join("tests");
     std::fs::write(tests.join("test.conf"), format!("bootstrap.servers={address}\n"))?;
     let source = std::fs::read_to_string(tests.join("test.c"))?;
+    let scripts = kafka_scripts()?.to_string_lossy().into_owned();
     let mut done = Vec::new();
     for name in names(&source) {
         let env = [
+            // Some make their topics and rules with the tools that come with Kafka.
+            ("KAFKA_PATH", scripts.as_str()),
+            ("BROKERS", address),
             ("LD_LIBRARY_PATH", "../src:../src-cpp"),
             ("TEST_KAFKA_VERSION", "4.0.0"),
             ("TESTS", name.as_str()),
@@ -210,6 +201,25 @@ fn librdkafka(address: &str) -> Results {
         done.push(verdict(&name, &plain(&text)));
     }
     Ok(("2.12.1".to_owned(), done))
+}
+
+/// Kafka's command-line tools where its distribution has them.
+fn kafka_scripts() -> Result<PathBuf> {
+    const TOOLS: [(&str, &str); 3] = [
+        ("topics", "org.apache.kafka.tools.TopicCommand"),
+        ("acls", "org.apache.kafka.tools.AclCommand"),
+        ("configs", "kafka.admin.ConfigCommand"),
+    ];
+    use std::os::unix::fs::PermissionsExt;
+    let dir = folder().join("kafka");
+    let path = maven::kafka(&dir)?;
+    std::fs::create_dir_all(dir.join("bin"))?;
+    for (name, class) in TOOLS {
+        let script = dir.join(format!("bin/kafka-{name}.sh"));
+        std::fs::write(&script, format!("#!/bin/sh\nexec java -cp '{path}' {class} \"$@\"\n"))?;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(dir)
 }
 
 /// Tests that need a broker, from the table of the runner.

@@ -34,6 +34,7 @@ pub(crate) fn code_of(error: GroupError) -> i16 {
         GroupError::FencedEpoch => code::FENCED_MEMBER_EPOCH,
         GroupError::StaleEpoch => code::STALE_MEMBER_EPOCH,
         GroupError::UnreleasedInstance => code::UNRELEASED_INSTANCE_ID,
+        GroupError::TooOld => code::UNSUPPORTED_VERSION,
         GroupError::Pattern => code::INVALID_REGULAR_EXPRESSION,
     }
 }
@@ -164,6 +165,7 @@ pub(crate) async fn heartbeat(
         request.group_instance_id.as_deref(),
         request.generation_id,
     );
+    let alive = alive.await;
     beats::Response { error_code: alive.err().map_or(0, code_of), ..beats::Response::default() }
 }
 

@@ -219,8 +219,7 @@ fn of_group(front: &Front, group: &Group) -> describes::DescribedGroup {
         subscribed_topic_regex: member.pattern.as_deref().map(Into::into),
         assignment: told(&member.assigned),
         target_assignment: told(&member.target),
-        // It speaks the protocol of these groups.
-        member_type: 1,
+        member_type: i8::from(member.alike.is_none()),
     });
     describes::DescribedGroup {
         group_state: group.phase().name().into(),

@@ -28,6 +28,7 @@ mod scram;
 mod screens;
 mod sessions;
 mod settings;
+mod speech;
 mod topics;
 mod transactions;
 
@@ -116,6 +117,7 @@ impl Front {
         let guard = Guard::open(&log, security, &random)?;
         let settings = Settings::open(&log)?;
         settings.follow().await;
+        groups.set_speech(&speech::SPEECH);
         Ok(Arc::new(Front {
             log,
             groups,

@@ -59,7 +59,7 @@ pub(super) const NODE_SETTINGS: &[NodeSetting] = &[
     one("group.consumer.max.heartbeat.interval.ms", INT, "15000", Effect::Always),
     one("group.consumer.max.session.timeout.ms", INT, "60000", Effect::Always),
     one("group.consumer.max.size", INT, "5000", Effect::Always),
-    one("group.consumer.migration.policy", TEXT, "disabled", Effect::Always),
+    one("group.consumer.migration.policy", TEXT, "bidirectional", Effect::Always),
     one("group.consumer.min.heartbeat.interval.ms", INT, "5000", Effect::Always),
     one("group.consumer.min.session.timeout.ms", INT, "45000", Effect::Always),
     one("group.consumer.session.timeout.ms", INT, "45000", Effect::Always),

@@ -8,9 +8,10 @@ use kafka_wire::{
 
 use super::errors::{self, code};
 use super::groups::code_of;
+use super::speech::SPEECH;
 use super::{Front, Session};
-use crate::engine::groups::classic::GroupError;
 use crate::engine::groups::membership::Sharing;
+use crate::engine::groups::mixed::Speech as _;
 use crate::engine::groups::offsets::{Committed, METADATA_BYTES_MAX, commit as change};
 
 pub(crate) async fn commit(
@@ -23,17 +24,9 @@ pub(crate) async fn commit(
     let member = &request.member_id;
     let instance = request.group_instance_id.as_deref();
     let generation = request.generation_id_or_member_epoch;
-    let may = front.groups.may_commit(group, member, instance, generation).await;
-    let refused = match may {
-        // Clients this old know neither epochs nor what it means that one is over.
-        Ok(())
-            if header.version < 9 && generation >= 0 && front.groups.sharing(group).is_some() =>
-        {
-            Some(code::UNSUPPORTED_VERSION)
-        }
-        Err(GroupError::StaleEpoch) if header.version < 9 => Some(code::UNSUPPORTED_VERSION),
-        may => may.err().map(code_of),
-    };
+    let knows_epochs = header.version >= 9;
+    let may = front.groups.may_commit(group, member, instance, generation, knows_epochs).await;
+    let refused = may.err().map(code_of);
     let time_ms = front.log.now_ms();
     let mut changes = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -229,7 +222,7 @@ pub(crate) async fn delete(
             .iter()
             .flat_map(|group| group.members.values().map(|member| member.said(&group.protocol)));
         members.any(|member| member.topics().any(|name| name == topic))
-            || others.any(|said| subscribes(said, topic))
+            || others.any(|said| SPEECH.wish(said).is_some_and(|wish| wish.topics.contains(topic)))
     };
     let mut forgotten = Vec::new();
     let mut topics = Vec::new();
@@ -256,14 +249,4 @@ pub(crate) async fn delete(
         response.error_code = errors::of_store(&error);
     }
     response
-}
-
-/// Whether what a consumer said when it joined names a topic.
-fn subscribes(said: &[u8], topic: &str) -> bool {
-    use kafka_wire::{Codec, Reader, consumer_protocol_subscription::ConsumerProtocolSubscription};
-    let Some((version, said)) = said.split_first_chunk::<2>() else { return false };
-    let version = i16::from_be_bytes(*version).clamp(0, 3);
-    let mut reader = Reader::new(bytes::Bytes::copy_from_slice(said));
-    let decoded = ConsumerProtocolSubscription::decode(&mut reader, version);
-    decoded.is_ok_and(|said| said.topics.iter().any(|one| *one == topic))
 }

@@ -142,7 +142,7 @@ pub(crate) async fn commit_offsets(
     if checks_member {
         let (group, member) = (&request.group_id, &request.member_id);
         let generation = request.generation_id;
-        let may = front.groups.may_commit(group, member, instance, generation).await;
+        let may = front.groups.may_commit(group, member, instance, generation, true).await;
         refused = may.err().map(|error| match error {
             // Of epochs this request knows nothing.
             GroupError::StaleEpoch => code::ILLEGAL_GENERATION,

@@ -234,6 +234,46 @@ def a_consumer_protocol_group_does_too():
 
 
 @job
+def a_group_changes_its_protocol_in_use():
+    made, group = topic("change", 4), name("change")
+    eager = {"group.protocol": "classic", "partition.assignment.strategy": "roundrobin"}
+    told = {"group.protocol": "consumer"}
+    readers, taken, sent = [], set(), 0
+
+    def is_settled():
+        for reader in readers:
+            message = reader.poll(0.05)
+            if message and not message.error():
+                taken.add(message.value())
+                try:
+                    reader.commit(message, asynchronous=False)
+                except KafkaException:
+                    pass  # The members change places while this waits.
+        shares = sorted(len(reader.assignment()) for reader in readers)
+        return len(taken) == sent and sum(shares) == 4 and shares[-1] - shares[0] <= 1
+
+    def kind():
+        listed = ADMIN.list_consumer_groups().result(PATIENCE_S).valid
+        return [one.type.name for one in listed if one.group_id == group][0]
+
+    # What comes, or the place of what goes; and the kind that the group is of then.
+    steps = [(eager, "CLASSIC"), (told, "CONSUMER"), (eager, "CONSUMER"), (1, "CLASSIC")]
+    steps += [(told, "CONSUMER"), (0, "CONSUMER"), (0, "CONSUMER")]
+    for number, (step, wanted) in enumerate(steps):
+        if isinstance(step, dict):
+            readers.append(consumer(group, **step))
+            readers[-1].subscribe([made])
+        else:
+            readers.pop(step).close()
+        produce(made, [f"{number}-{n}".encode() for n in range(20)])
+        sent += 20
+        until(is_settled, f"even shares and all values after step {number}")
+        equal(kind(), wanted, f"kind of the group after step {number}")
+    for reader in readers:
+        reader.close()
+
+
+@job
 def cooperative_members_join_and_leave():
     made, group = topic("cooperative", 6), name("cooperative")
     config = {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 10000}

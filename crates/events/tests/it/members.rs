@@ -1,15 +1,20 @@
 //! Consumer groups whose members are told what is theirs, asked for over a socket.
 
+use bytes::Bytes;
+use kafka_wire::consumer_protocol_assignment::{self, ConsumerProtocolAssignment};
+use kafka_wire::consumer_protocol_subscription::ConsumerProtocolSubscription;
 use kafka_wire::{
-    Str, Uuid, consumer_group_describe as describes, consumer_group_heartbeat as beats,
-    delete_groups, describe_groups, join_group, list_groups, offset_commit, offset_delete,
-    offset_fetch,
+    Codec, Reader, Str, Uuid, Writer, consumer_group_describe as describes,
+    consumer_group_heartbeat as beats, delete_groups, describe_groups, heartbeat, join_group,
+    list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
 };
 
 use crate::broker::{Broker, Client};
 
 const FENCED_MEMBER_EPOCH: i16 = 110;
 const GROUP_ID_NOT_FOUND: i16 = 69;
+const ILLEGAL_GENERATION: i16 = 22;
+const REBALANCE_IN_PROGRESS: i16 = 27;
 const INVALID_REGULAR_EXPRESSION: i16 = 128;
 const INVALID_REQUEST: i16 = 42;
 const NON_EMPTY_GROUP: i16 = 68;
@@ -334,5 +339,123 @@ fn an_empty_group_may_be_of_the_other_kind_next() {
     let told = client.ask(&join("k", "m", &["t"]), 1);
     assert_eq!((told.error_code, told.member_epoch > joined.generation_id), (0, true));
     assert_eq!(listed(&mut client, "k").unwrap().0.to_lowercase(), "consumer");
+    broker.stop();
+}
+
+/// What is said to a leader, or by one, after its version.
+fn spoken(version: i16, said: &impl Codec) -> Bytes {
+    let mut out = Writer::new();
+    said.encode(&mut out, version).unwrap();
+    [&version.to_be_bytes()[..], &out.into_bytes()].concat().into()
+}
+
+fn shared_out(bytes: &Bytes) -> Vec<i32> {
+    let mut reader = Reader::new(bytes.slice(2..));
+    let version = i16::from_be_bytes([bytes[0], bytes[1]]);
+    let given = ConsumerProtocolAssignment::decode(&mut reader, version).unwrap();
+    given.assigned_partitions.into_iter().flat_map(|one| one.partitions).collect()
+}
+
+fn join_alike(client: &mut Client, member: &str) -> join_group::Response {
+    let said = ConsumerProtocolSubscription { topics: vec!["t".into()], ..<_>::default() };
+    let (name, metadata) = ("range".into(), spoken(1, &said));
+    let request = join_group::Request {
+        group_id: "mix".into(),
+        member_id: member.into(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![join_group::JoinGroupRequestProtocol { name, metadata }],
+        ..join_group::Request::default()
+    };
+    client.ask(&request, 5)
+}
+
+fn sync_alike(
+    client: &mut Client,
+    member: &str,
+    generation: i32,
+    given: &[i32],
+) -> (i16, Vec<i32>) {
+    let topic = consumer_protocol_assignment::TopicPartition {
+        topic: "t".into(),
+        partitions: given.to_vec(),
+    };
+    let given = ConsumerProtocolAssignment { assigned_partitions: vec![topic], ..<_>::default() };
+    let one = sync_group::SyncGroupRequestAssignment {
+        member_id: member.into(),
+        assignment: spoken(1, &given),
+    };
+    let request = sync_group::Request {
+        group_id: "mix".into(),
+        member_id: member.into(),
+        generation_id: generation,
+        assignments: vec![one],
+        ..sync_group::Request::default()
+    };
+    let answer = client.ask(&request, 3);
+    (
+        answer.error_code,
+        if answer.error_code == 0 { shared_out(&answer.assignment) } else { vec![] },
+    )
+}
+
+fn beat_alike(client: &mut Client, member: &str, generation: i32) -> i16 {
+    let request = heartbeat::Request {
+        group_id: "mix".into(),
+        member_id: member.into(),
+        generation_id: generation,
+        ..heartbeat::Request::default()
+    };
+    client.ask(&request, 3).error_code
+}
+
+/// A member that is told joins one that shares out, and goes again.
+#[test]
+fn a_group_changes_its_kind_while_it_is_in_use() {
+    let broker = Broker::start();
+    let mut client = broker.connect();
+    let topic = client.create("t", 4);
+    let id = join_alike(&mut client, "").member_id.to_string();
+    let alone = join_alike(&mut client, &id);
+    assert_eq!((alone.error_code, alone.leader.as_str()), (0, id.as_str()));
+    let generation = alone.generation_id;
+    let all = sync_alike(&mut client, &id, generation, &[0, 1, 2, 3]);
+    assert_eq!(all, (0, vec![0, 1, 2, 3]));
+
+    let told = client.ask(&join("mix", "told", &["t"]), 1);
+    assert_eq!((told.error_code, own(&told)), (0, vec![]), "all is held by the other");
+    assert_eq!(listed(&mut client, "mix").unwrap().0.to_lowercase(), "consumer");
+    let kinds: Vec<i8> =
+        described(&mut client, "mix").members.iter().map(|member| member.member_type).collect();
+    assert!(kinds.contains(&0) && kinds.contains(&1), "{kinds:?}");
+    // It still holds what it did, and is asked to join again.
+    let mut request = commit("mix", &id, generation, topic);
+    request.topics[0].topic_id = topic;
+    assert_eq!(committed(&mut client, &request, 8), 0);
+    assert_eq!(beat_alike(&mut client, &id, generation), REBALANCE_IN_PROGRESS);
+    assert_eq!(client.ask(&beat("mix", "told", told.member_epoch), 1).assignment, None);
+    let again = join_alike(&mut client, &id);
+    assert_eq!((again.error_code, again.generation_id), (0, told.member_epoch));
+    assert_eq!(committed(&mut client, &request, 8), ILLEGAL_GENERATION);
+    assert_eq!(sync_alike(&mut client, &id, generation, &[]).0, ILLEGAL_GENERATION);
+    let half = sync_alike(&mut client, &id, again.generation_id, &[]).1;
+    let other = own(&client.ask(&beat("mix", "told", told.member_epoch), 1));
+    let mut both = [half, other].concat();
+    both.sort_unstable();
+    assert_eq!(both, [0, 1, 2, 3]);
+    assert_eq!(beat_alike(&mut client, &id, again.generation_id), 0);
+
+    leave(&mut client, "mix", "told");
+    assert_eq!(beat_alike(&mut client, &id, again.generation_id), REBALANCE_IN_PROGRESS);
+    while listed(&mut client, "mix").unwrap().0.to_lowercase() != "classic" {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(beat_alike(&mut client, &id, again.generation_id), REBALANCE_IN_PROGRESS);
+    let leads = join_alike(&mut client, &id);
+    assert_eq!((leads.error_code, leads.leader.as_str()), (0, id.as_str()));
+    assert!(leads.generation_id > again.generation_id);
+    assert_eq!(sync_alike(&mut client, &id, leads.generation_id, &[0, 1]), (0, vec![0, 1]));
+    assert_eq!(beat_alike(&mut client, &id, leads.generation_id), 0);
     broker.stop();
 }

@@ -58,6 +58,8 @@ pub enum GroupError {
     StaleEpoch,
     #[error("another instance of this name is still a member")]
     UnreleasedInstance,
+    #[error("members of this kind of group ask for this in a newer version")]
+    TooOld,
     #[error("the pattern of topics is no regular expression, or too large a one")]
     Pattern,
 }
@@ -148,9 +150,9 @@ pub struct Member {
     pub client: String,
     /// Where it is.
     pub host: String,
-    session_ms: u64,
-    rebalance_ms: u64,
-    protocols: Vec<(String, Vec<u8>)>,
+    pub(super) session_ms: u64,
+    pub(super) rebalance_ms: u64,
+    pub(super) protocols: Vec<(String, Vec<u8>)>,
     /// What is its own.
     pub assignment: Vec<u8>,
     #[serde(skip)]
@@ -208,6 +210,31 @@ impl Group {
         for member in self.members.values_mut() {
             member.silent_from_ms = now_ms + member.session_ms;
         }
+    }
+
+    /// A group of members that are to join again, each with when its session is over.
+    pub(super) fn of_members(generation: i32, all: Vec<(Join, u64)>, now_ms: u64) -> Group {
+        let kind = all.first().map(|(join, _)| join.kind.clone());
+        let members = all.into_iter().map(|(join, silent_from_ms)| {
+            let member = Member {
+                instance: join.instance,
+                client: join.client,
+                host: join.host,
+                session_ms: join.session_ms,
+                rebalance_ms: join.rebalance_ms,
+                protocols: join.protocols,
+                assignment: Vec::new(),
+                joining: None,
+                syncing: None,
+                silent_from_ms,
+            };
+            (join.member, member)
+        });
+        let members = members.collect();
+        let mut group =
+            Group { state: State::Stable, generation, kind, members, ..Group::default() };
+        group.rebalance(now_ms);
+        group
     }
 
     /// Answers since the last call.

@@ -22,7 +22,7 @@ impl Group {
             if holds_any(owned, &member.revoking) {
                 return;
             }
-            member.revoke_by_ms = None;
+            member.act_by_ms = None;
             let given_up = std::mem::take(&mut member.revoking);
             self.release(&given_up);
             self.touch(id);
@@ -33,7 +33,7 @@ impl Group {
             member.assigned = keep;
             member.revoking = give_up;
             member.is_waiting = false;
-            member.revoke_by_ms = Some(now_ms.saturating_add(member.rebalance_ms));
+            member.act_by_ms = Some(now_ms.saturating_add(member.rebalance_ms));
             self.touch(id);
             return;
         }

@@ -233,6 +233,8 @@ struct Client {
     wants: BTreeSet<String>,
     /// What it said that it holds, if that was heard.
     said: Option<Partitions>,
+    /// It knows only groups that share out among themselves, and gives up all to do so or not.
+    alike: Option<bool>,
 }
 
 struct World {
@@ -245,6 +247,9 @@ struct World {
 impl World {
     fn beat(&mut self, id: &str, answer_is_lost: bool) {
         let Some(client) = self.clients.get_mut(id) else { return };
+        if let Some(is_eager) = client.alike {
+            return self.beat_alike(id, is_eager, answer_is_lost);
+        }
         let says = client.said.as_ref() != Some(&client.holds);
         let request = match client.epoch {
             JOINING => Beat { names: Some(client.wants.clone()), ..join(id, &[]) },
@@ -274,6 +279,38 @@ impl World {
                 *client = Client { wants, ..Client::default() };
             }
             Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A heartbeat, and when that says so a join and a sync.
+    fn beat_alike(&mut self, id: &str, is_eager: bool, answer_is_lost: bool) {
+        let (group, now, topics) = (&mut self.group, self.now, &self.topics);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if client.epoch != JOINING && client.said.is_some() {
+            match group.heartbeat_alike(id, None, client.epoch, now, topics) {
+                Ok(()) => return,
+                Err(GroupError::Rebalancing) => {}
+                Err(GroupError::UnknownMember | GroupError::IllegalGeneration) => {
+                    client.holds.clear();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if is_eager {
+            client.holds.clear();
+        }
+        let request = Beat {
+            names: Some(client.wants.clone()),
+            owned: Some(client.holds.clone()),
+            ..join(id, &[])
+        };
+        group.join_alike(&request, &Vec::new(), now, topics).unwrap();
+        client.said = None;
+        if !answer_is_lost {
+            let member = &group.members[id];
+            client.epoch = member.epoch;
+            client.holds.clone_from(&member.assigned);
+            client.said = Some(client.holds.clone());
         }
     }
 
@@ -320,8 +357,9 @@ proptest::proptest! {
                 0..=5 => world.beat(&id, false),
                 6 => world.beat(&id, true),
                 7 | 8 => {
-                    let wants = wish(bits);
-                    world.clients.entry(id.clone()).or_insert(Client { wants, ..Client::default() });
+                    let alike = [None, None, Some(true), Some(false), None][who];
+                    let new = Client { wants: wish(bits), alike, ..Client::default() };
+                    world.clients.entry(id.clone()).or_insert(new);
                     world.beat(&id, false);
                 }
                 9 => {

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assign::{Assignor, Partitions, Wish, assign};
 use super::classic::GroupError;
+use super::mixed::Alike;
 
 /// Most members of a group.
 pub const MEMBERS_MAX: usize = 5000;
@@ -148,20 +149,31 @@ pub struct Member {
     pub revoking: Partitions,
     /// What it should hold.
     pub target: Partitions,
+    /// What it says to others if it can share out with them, and cannot be told.
+    #[serde(default)]
+    pub alike: Option<Alike>,
     /// Somebody else still holds some of its target.
     pub(super) is_waiting: bool,
     #[serde(skip)]
     pub(super) matched_at: Option<u64>,
     #[serde(skip)]
     pub(super) silent_from_ms: u64,
+    /// When it has to have given something up, or joined again.
     #[serde(skip)]
-    pub(super) revoke_by_ms: Option<u64>,
+    pub(super) act_by_ms: Option<u64>,
 }
 
 impl Member {
     /// Every topic that it wants, there or not.
     pub fn topics(&self) -> impl Iterator<Item = &String> {
         self.names.union(&self.matched)
+    }
+
+    /// It is away, and its place is kept for its session; what it was to give up it has given up.
+    pub(super) fn pause(&mut self) -> Partitions {
+        self.epoch = PAUSING;
+        self.act_by_ms = None;
+        std::mem::take(&mut self.revoking)
     }
 
     fn is_settled(&self, epoch: i32) -> bool {
@@ -233,12 +245,17 @@ impl Group {
         for member in self.members.values_mut() {
             member.silent_from_ms = now_ms.saturating_add(member.session_ms);
             if !member.revoking.is_empty() {
-                member.revoke_by_ms = Some(now_ms.saturating_add(member.rebalance_ms));
+                member.act_by_ms = Some(now_ms.saturating_add(member.rebalance_ms));
             }
             if self.sharing == Sharing::Consumer {
                 self.held.extend(each(&member.assigned).chain(each(&member.revoking)));
             }
         }
+    }
+
+    /// Nothing of it is written yet.
+    pub(super) fn all_changed(&mut self) {
+        self.changed = Changed { group: true, members: self.members.keys().cloned().collect() };
     }
 
     /// What changed since the last call.
@@ -281,13 +298,32 @@ impl Group {
         if beat.epoch == LEAVING || beat.epoch == PAUSING {
             return self.leave(beat, now_ms);
         }
-        let is_known = self.members.contains_key(&beat.member);
-        let (mut raise, before) = match beat.epoch {
+        let (raise, before) = match beat.epoch {
             JOINING => (self.admit(beat)?, None),
             _ => (false, Some(self.check_beat(beat)?)),
         };
+        if let Some(member) = self.members.get_mut(&beat.member) {
+            member.alike = None;
+        }
+        let had = self.step(beat, raise, now_ms, topics);
+        let member = self.members.get(&beat.member).ok_or(GroupError::UnknownMember)?;
+        // Who knows another epoch than it has missed an answer.
+        let tell =
+            beat.tell_all || before != Some(beat.epoch) || had.as_ref() != Some(&member.assigned);
+        Ok(Beaten { epoch: member.epoch, assigned: tell.then(|| member.assigned.clone()) })
+    }
+
+    /// Hears a member out and takes it one step further; `raise` when the target depends on it
+    /// already. Returns what was its own before.
+    pub(super) fn step(
+        &mut self,
+        beat: &Beat,
+        mut raise: bool,
+        now_ms: u64,
+        topics: &dyn Catalog,
+    ) -> Option<Partitions> {
         raise |= self.listen(beat, now_ms, topics);
-        raise |= self.look_at(topics, raise || !is_known);
+        raise |= self.look_at(topics, raise);
         if raise {
             self.raise();
         }
@@ -299,11 +335,7 @@ impl Group {
             Sharing::Consumer => self.reconcile(&beat.member, beat.owned.as_ref(), now_ms),
             Sharing::Share => self.follow(&beat.member),
         }
-        let member = self.members.get(&beat.member).ok_or(GroupError::UnknownMember)?;
-        // Who knows another epoch than it has missed an answer.
-        let tell =
-            beat.tell_all || before != Some(beat.epoch) || had.as_ref() != Some(&member.assigned);
-        Ok(Beaten { epoch: member.epoch, assigned: tell.then(|| member.assigned.clone()) })
+        had
     }
 
     /// The member under a lasting name.
@@ -314,7 +346,7 @@ impl Group {
     }
 
     /// Makes a member of who joins, unless it is one. Returns whether that changes the target.
-    fn admit(&mut self, beat: &Beat) -> Result<bool, GroupError> {
+    pub(super) fn admit(&mut self, beat: &Beat) -> Result<bool, GroupError> {
         let named = beat.instance.as_deref().and_then(|instance| self.of_instance(instance));
         if let Some(named) = named.filter(|named| *named != beat.member).map(str::to_owned) {
             // It takes over what was there, unless that is still in use.
@@ -345,7 +377,7 @@ impl Group {
     }
 
     /// Who somebody says to be, by id and lasting name.
-    fn identify(&self, id: &str, instance: Option<&str>) -> Result<&Member, GroupError> {
+    pub(super) fn identify(&self, id: &str, instance: Option<&str>) -> Result<&Member, GroupError> {
         if let Some(instance) = instance {
             match self.of_instance(instance) {
                 None => return Err(GroupError::UnknownMember),
@@ -378,7 +410,11 @@ impl Group {
     /// When it is none, or its epoch is another.
     pub fn check(&self, id: &str, epoch: i32) -> Result<(), GroupError> {
         let member = self.members.get(id).ok_or(GroupError::UnknownMember)?;
-        if member.epoch == epoch { Ok(()) } else { Err(GroupError::StaleEpoch) }
+        match (member.epoch == epoch, &member.alike) {
+            (true, _) => Ok(()),
+            (false, None) => Err(GroupError::StaleEpoch),
+            (false, Some(_)) => Err(GroupError::IllegalGeneration),
+        }
     }
 
     /// Takes down what a member says of itself. Returns whether the target depends on it.
@@ -411,7 +447,7 @@ impl Group {
         let kept = |member: &Member| Member {
             matched_at: None,
             silent_from_ms: 0,
-            revoke_by_ms: None,
+            act_by_ms: None,
             ..member.clone()
         };
         if wants_else || kept(&before) != kept(member) {
@@ -421,7 +457,7 @@ impl Group {
     }
 
     /// Looks at topics that members want. Returns whether they are not what they were.
-    fn look_at(&mut self, topics: &dyn Catalog, wants_else: bool) -> bool {
+    pub(super) fn look_at(&mut self, topics: &dyn Catalog, wants_else: bool) -> bool {
         if self.seen_version == Some(topics.version()) && !wants_else {
             return false;
         }
@@ -439,7 +475,7 @@ impl Group {
         differs
     }
 
-    fn raise(&mut self) {
+    pub(super) fn raise(&mut self) {
         self.epoch = self.epoch.saturating_add(1);
         self.changed.group = true;
     }
@@ -501,11 +537,8 @@ impl Group {
         if beat.epoch == LEAVING {
             self.remove(&beat.member);
         } else if let Some(member) = self.members.get_mut(&beat.member) {
-            // Its place is kept for its session; what it was to give up it has given up.
-            member.epoch = PAUSING;
             member.silent_from_ms = now_ms.saturating_add(member.session_ms);
-            member.revoke_by_ms = None;
-            let revoked = std::mem::take(&mut member.revoking);
+            let revoked = member.pause();
             self.release(&revoked);
             self.changed.members.insert(beat.member.clone());
         }
@@ -531,7 +564,7 @@ impl Group {
     /// Members that are to be removed: silent for their session, or late to give something up.
     pub fn overdue(&self, now_ms: u64) -> Vec<String> {
         let is_late = |member: &Member| {
-            member.silent_from_ms <= now_ms || member.revoke_by_ms.is_some_and(|by| by <= now_ms)
+            member.silent_from_ms <= now_ms || member.act_by_ms.is_some_and(|by| by <= now_ms)
         };
         let late = self.members.iter().filter(|(_, member)| is_late(member));
         late.map(|(id, _)| id.clone()).collect()

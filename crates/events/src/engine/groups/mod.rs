@@ -12,11 +12,12 @@ mod consumer;
 #[cfg(test)]
 mod consumer_tests;
 pub mod membership;
+pub mod mixed;
 pub mod offsets;
 mod rosters;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 
 use self::classic::{Group, GroupError, Join, Joined, Out, State, Token};
 use self::membership::Sharing;
+use self::mixed::Speech;
 use self::rosters::Roster;
 use super::journal::{Change, Key, Kind};
 use super::log::Log;
@@ -43,6 +45,7 @@ pub struct Groups {
     pub(crate) log: Arc<Log>,
     all: Mutex<HashMap<String, Slot>>,
     first_delay_ms: u64,
+    speech: OnceLock<&'static dyn Speech>,
 }
 
 /// A group of either kind.
@@ -59,6 +62,8 @@ struct Held {
     group: Group,
     /// Another one has its name now.
     is_gone: bool,
+    /// Held by whoever writes it.
+    writing: Arc<()>,
     tokens: Token,
     joins: HashMap<Token, oneshot::Sender<JoinResult>>,
     syncs: HashMap<Token, oneshot::Sender<SyncResult>>,
@@ -94,6 +99,20 @@ impl Held {
         self.tokens
     }
 
+    fn is_writing(&self) -> bool {
+        Arc::strong_count(&self.writing) > 1
+    }
+
+    /// Whoever waits is to join again.
+    fn send_away(&mut self) {
+        for (_, waiting) in self.joins.drain() {
+            let _ = waiting.send(Err((GroupError::Rebalancing, String::new())));
+        }
+        for (_, waiting) in self.syncs.drain() {
+            let _ = waiting.send(Err(GroupError::Rebalancing));
+        }
+    }
+
     /// Gives answers to those who wait.
     fn answer(&mut self) {
         for out in self.group.take_out() {
@@ -115,14 +134,13 @@ impl Groups {
     /// for more when the first one comes.
     pub fn open(log: &Arc<Log>, first_delay: Duration) -> Arc<Groups> {
         let first_delay_ms = u64::try_from(first_delay.as_millis()).unwrap_or(u64::MAX);
-        let groups =
-            Arc::new(Groups { log: Arc::clone(log), all: Mutex::default(), first_delay_ms });
+        let (log, speech) = (Arc::clone(log), OnceLock::new());
+        let groups = Arc::new(Groups { log, all: Mutex::default(), first_delay_ms, speech });
         groups.load();
         groups
     }
 
     fn load(&self) {
-        let now = self.now_ms();
         let mut all = HashMap::new();
         for (key, value) in self.log.journal.list(Kind::Group, &[]) {
             let name = key.parts().first().copied().unwrap_or_default().to_owned();
@@ -130,14 +148,18 @@ impl Groups {
                 all.insert(name, Slot::Roster(roster));
                 continue;
             }
-            // A group that cannot be read has no members: they join again.
-            let mut group: Group = serde_json::from_slice(&value).unwrap_or_default();
-            group.first_delay_ms = self.first_delay_ms;
-            group.resumed(now);
-            let held = Held { group, ..Held::default() };
-            all.insert(name, Slot::Classic(Arc::new(Mutex::new(held))));
+            all.insert(name, self.load_classic(&value));
         }
         *lock(&self.all) = all;
+    }
+
+    fn load_classic(&self, value: &[u8]) -> Slot {
+        // A group that cannot be read has no members: they join again.
+        let mut group: Group = serde_json::from_slice(value).unwrap_or_default();
+        group.first_delay_ms = self.first_delay_ms;
+        group.resumed(self.now_ms());
+        let held = Held { group, ..Held::default() };
+        Slot::Classic(Arc::new(Mutex::new(held)))
     }
 
     fn now_ms(&self) -> u64 {
@@ -159,16 +181,11 @@ impl Groups {
         if all.len() >= GROUPS_MAX {
             return Err(GroupError::Full);
         }
-        let slot = self.new_classic(0);
+        let mut held = Held::default();
+        held.group.first_delay_ms = self.first_delay_ms;
+        let slot = Slot::Classic(Arc::new(Mutex::new(held)));
         all.insert(name.to_owned(), slot.clone());
         Ok(slot)
-    }
-
-    fn new_classic(&self, generation: i32) -> Slot {
-        let mut group = Group::default();
-        group.generation = generation;
-        group.first_delay_ms = self.first_delay_ms;
-        Slot::Classic(Arc::new(Mutex::new(Held { group, ..Held::default() })))
     }
 
     /// Somebody joins; resolves when all have joined.
@@ -180,10 +197,12 @@ impl Groups {
         let answer = loop {
             let held = match self.find_or_make(name) {
                 Ok(Slot::Classic(held)) => held,
-                Ok(Slot::Roster(roster)) => match self.make_classic(name, &roster).await {
-                    Ok(()) => continue,
-                    Err(error) => return refuse(error),
-                },
+                Ok(Slot::Roster(roster)) => {
+                    match self.join_roster(name, &roster, &join, new_id).await {
+                        Some(done) => return done,
+                        None => continue,
+                    }
+                }
                 Err(error) => return refuse(error),
             };
             let mut held = lock(&held);
@@ -212,6 +231,9 @@ impl Groups {
         generation: i32,
         assignments: Vec<(String, Vec<u8>)>,
     ) -> SyncResult {
+        if let Some(roster) = self.roster(name) {
+            return self.sync_roster(name, &roster, member, instance, generation).await;
+        }
         let held = self.find(name)?;
         let (answer, to_write) = {
             let mut held = lock(&held);
@@ -221,10 +243,10 @@ impl Groups {
             held.syncs.insert(token, sender);
             let decided = held.group.sync(member, assignments, token, self.now_ms());
             held.answer();
-            (answer, decided.then(|| change(name, Some(&held.group))))
+            (answer, decided.then(|| self.changes(name, &held)))
         };
-        if let Some(change) = to_write {
-            let written = self.log.journal.change(vec![change]).await.is_ok();
+        if let Some((changes, _writing)) = to_write {
+            let written = self.log.journal.change(changes).await.is_ok();
             let mut held = lock(&held);
             held.group.settled(generation, written, self.now_ms());
             held.answer();
@@ -236,13 +258,16 @@ impl Groups {
     ///
     /// # Errors
     /// When it should join again.
-    pub fn heartbeat(
+    pub async fn heartbeat(
         &self,
         name: &str,
         member: &str,
         instance: Option<&str>,
         generation: i32,
     ) -> Result<(), GroupError> {
+        if let Some(roster) = self.roster(name) {
+            return self.heartbeat_roster(name, &roster, member, instance, generation).await;
+        }
         let held = self.find(name)?;
         let mut held = lock(&held);
         held.group.check(member, instance, generation)?;
@@ -258,8 +283,11 @@ impl Groups {
         name: &str,
         members: &[(String, Option<String>)],
     ) -> Result<Vec<Result<String, GroupError>>, GroupError> {
+        if let Some(roster) = self.roster(name) {
+            return Ok(self.leave_roster(name, &roster, members).await);
+        }
         let held = self.find(name)?;
-        let (done, change) = {
+        let (done, to_write) = {
             let mut held = lock(&held);
             let now = self.now_ms();
             let one = |(member, instance): &(String, Option<String>)| {
@@ -268,12 +296,12 @@ impl Groups {
             let done: Vec<_> = members.iter().map(one).collect();
             held.answer();
             let empty = held.group.members.is_empty();
-            (done, empty.then(|| change(name, Some(&held.group))))
+            (done, empty.then(|| self.changes(name, &held)))
         };
         // That nobody is left is worth knowing after a restart; if it cannot be written their
         // sessions end by themselves.
-        if let Some(change) = change {
-            let _ = self.log.journal.change(vec![change]).await;
+        if let Some((changes, _writing)) = to_write {
+            let _ = self.log.journal.change(changes).await;
         }
         Ok(done)
     }
@@ -366,15 +394,30 @@ impl Groups {
         Ok(Some(true))
     }
 
+    /// What writes a group down; the other is to be kept until that is done. Members of it that
+    /// were told what is theirs are such members no more.
+    fn changes(&self, name: &str, held: &Held) -> (Vec<Change>, Arc<()>) {
+        let mut changes = self.without_members(name);
+        changes.push(change(name, Some(&held.group)));
+        (changes, Arc::clone(&held.writing))
+    }
+
+    fn without_members(&self, name: &str) -> Vec<Change> {
+        let members = self.log.journal.list(Kind::Member, &[name]);
+        members.into_iter().map(|(key, _)| (key, None)).collect()
+    }
+
     /// What forgets a group without members.
     fn without(&self, name: &str) -> Vec<Change> {
         let offsets = self.log.journal.list(Kind::Offset, &[name]);
-        let mut changes: Vec<Change> = offsets.into_iter().map(|(key, _)| (key, None)).collect();
+        let mut changes = self.without_members(name);
+        changes.extend(offsets.into_iter().map(|(key, _)| (key, None)));
         changes.push(change(name, None));
         changes
     }
 
-    /// Whether a member of that generation may commit.
+    /// Whether a member of that generation may commit; a client that `knows_epochs` is as new as
+    /// groups whose members are told what is theirs.
     ///
     /// # Errors
     /// When it may not.
@@ -384,9 +427,10 @@ impl Groups {
         member: &str,
         instance: Option<&str>,
         generation: i32,
+        knows_epochs: bool,
     ) -> Result<(), GroupError> {
         if let Some(roster) = self.roster(name) {
-            return roster.may_commit(member, generation).await;
+            return roster.may_commit(member, generation, knows_epochs).await;
         }
         let Ok(held) = self.find(name) else {
             return if generation < 0 { Ok(()) } else { Err(GroupError::IllegalGeneration) };

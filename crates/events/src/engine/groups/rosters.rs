@@ -30,18 +30,18 @@ pub(super) struct Roster {
     now: Mutex<Now>,
 }
 
-struct Now {
-    group: Group,
+pub(super) struct Now {
+    pub(super) group: Group,
     /// Another one has its name now.
-    is_gone: bool,
+    pub(super) is_gone: bool,
     /// A step is being written; who finds it so was not told how that went.
     is_unsure: bool,
 }
 
 /// Topics as they were at one moment at least.
-struct Topics<'a> {
-    log: &'a Log,
-    version: u64,
+pub(super) struct Topics<'a> {
+    pub(super) log: &'a Log,
+    pub(super) version: u64,
 }
 
 impl Catalog for Topics<'_> {
@@ -70,14 +70,23 @@ impl Roster {
     }
 
     /// Whether a member of that epoch may commit; nobody's epoch is negative, and nobody may when
-    /// there are members.
-    pub(super) async fn may_commit(&self, member: &str, epoch: i32) -> Result<(), GroupError> {
+    /// there are members. A client that `knows_epochs` is as new as they are.
+    pub(super) async fn may_commit(
+        &self,
+        member: &str,
+        epoch: i32,
+        knows_epochs: bool,
+    ) -> Result<(), GroupError> {
         if self.sharing == Sharing::Share {
             return Err(GroupError::NotFound);
         }
         let now = self.now.lock().await;
-        match epoch < 0 && now.group.members.is_empty() {
-            true => Ok(()),
+        if epoch < 0 && now.group.members.is_empty() {
+            return Ok(());
+        }
+        let is_told = now.group.members.get(member).is_some_and(|member| member.alike.is_none());
+        match is_told && !knows_epochs {
+            true => Err(GroupError::TooOld),
             false => now.group.check(member, epoch),
         }
     }
@@ -146,7 +155,7 @@ impl Groups {
             if now.is_gone {
                 continue;
             }
-            let topics = Topics { log: &self.log, version: self.log.topics_version() };
+            let topics = self.topics();
             let pattern = now.group.to_match(&beat, topics.version).map(str::to_owned);
             let matched = pattern.map(|pattern| self.matching(&pattern, may_see)).transpose();
             let done = matched.and_then(|matched| {
@@ -158,9 +167,14 @@ impl Groups {
                 Err(error) => Err(error),
             };
             if kept.is_err() && now.group.epoch == 0 {
-                // It was made for this beat alone.
+                // It was made for this beat alone: what there was before is there again.
                 now.is_gone = true;
-                lock(&self.all).remove(name);
+                let before = self.log.journal.get(&Key::new(Kind::Group, &[name]));
+                let mut all = lock(&self.all);
+                match before {
+                    Some(value) => drop(all.insert(name.to_owned(), self.load_classic(&value))),
+                    None => drop(all.remove(name)),
+                }
             }
             return kept;
         }
@@ -180,46 +194,31 @@ impl Groups {
 
     fn roster_or_new(&self, name: &str, sharing: Sharing) -> Result<Arc<Roster>, GroupError> {
         let mut all = lock(&self.all);
-        let mut epoch = 0;
-        match all.get(name) {
+        let group = match all.get(name) {
             Some(Slot::Roster(roster)) => return Ok(Arc::clone(roster)),
             Some(Slot::Classic(held)) => {
-                // One that nobody is in, nor about to be, may become one of this kind.
                 let mut held = lock(held);
-                let group = &held.group;
-                let is_free = group.is_empty() && group.state == State::Empty;
-                if !is_free || sharing == Sharing::Share {
+                if sharing == Sharing::Share {
                     return Err(GroupError::NotFound);
                 }
-                epoch = group.generation;
+                if held.is_writing() {
+                    return Err(GroupError::NotAvailable);
+                }
+                // One that nobody is in, nor about to be, is taken as it is.
+                let group = match held.group.is_empty() && held.group.state == State::Empty {
+                    true => Group::new(sharing, held.group.generation),
+                    false => self.told_from_now_on(&held)?,
+                };
                 held.is_gone = true;
+                held.send_away();
+                group
             }
             None if all.len() >= GROUPS_MAX => return Err(GroupError::Full),
-            None => {}
-        }
-        let roster = Roster::new(Group::new(sharing, epoch));
+            None => Group::new(sharing, 0),
+        };
+        let roster = Roster::new(group);
         all.insert(name.to_owned(), Slot::Roster(Arc::clone(&roster)));
         Ok(roster)
-    }
-
-    /// A group without members may become one whose members share out among themselves.
-    pub(super) async fn make_classic(
-        &self,
-        name: &str,
-        roster: &Arc<Roster>,
-    ) -> Result<(), GroupError> {
-        let mut now = self.enter(name, roster).await;
-        if now.is_gone {
-            return Ok(());
-        }
-        if !now.group.members.is_empty() || roster.sharing == Sharing::Share {
-            return Err(GroupError::OtherKind);
-        }
-        // As a record it stays what it was until there are members.
-        now.is_gone = true;
-        let classic = self.new_classic(now.group.epoch);
-        lock(&self.all).insert(name.to_owned(), classic);
-        Ok(())
     }
 
     pub(super) async fn delete_roster(
@@ -247,22 +246,22 @@ impl Groups {
         for (name, slot) in all {
             let Slot::Roster(roster) = slot else { continue };
             // One that is being written is looked at the next time.
-            let Ok(now) = roster.now.try_lock() else { continue };
-            if now.is_gone || now.group.overdue(self.now_ms()).is_empty() {
+            let Ok(mut now) = roster.now.try_lock() else { continue };
+            if now.is_gone || now.is_unsure {
                 continue;
             }
-            drop(now);
-            let mut now = self.enter(&name, &roster).await;
             for id in now.group.overdue(self.now_ms()) {
                 now.group.remove(&id);
             }
             // If that cannot be written they stay for another session.
-            let _ = self.keep(&name, &mut now).await;
+            if self.keep(&name, &mut now).await.is_ok() {
+                self.share_out_again(&name, &mut now);
+            }
         }
     }
 
     /// Takes a group's turn.
-    async fn enter<'a>(&self, name: &str, roster: &'a Roster) -> MutexGuard<'a, Now> {
+    pub(super) async fn enter<'a>(&self, name: &str, roster: &'a Roster) -> MutexGuard<'a, Now> {
         let mut now = roster.now.lock().await;
         if now.is_unsure {
             self.reread(name, &mut now);
@@ -271,7 +270,7 @@ impl Groups {
     }
 
     /// Writes what changed.
-    async fn keep(&self, name: &str, now: &mut Now) -> Result<(), GroupError> {
+    pub(super) async fn keep(&self, name: &str, now: &mut Now) -> Result<(), GroupError> {
         let changed = now.group.take_changed();
         let mut changes: Vec<Change> = Vec::new();
         if changed.group {

@@ -1,4 +1,4 @@
-// The Java clients do their whole job. Usage: java -cp … Jobs HOST:PORT; share groups only with 4.1 and later.
+// The Java clients do their whole job. Usage: java -cp … Jobs HOST:PORT [JOB …]; share groups only with 4.1 and later.
 
 import java.time.Duration;
 import java.util.*;
@@ -166,6 +166,58 @@ public final class Jobs {
         groupShares("consumer");
     }
 
+    /** Members of both protocols share a group, whoever came first, and nothing is lost as they change. */
+    static void aGroupChangesItsProtocolInUse(String... assignors) throws Exception {
+        String made = topic("change-" + assignors[0], 4);
+        String group = name("change-" + assignors[0]);
+        Object[] classic = {"group.id", group, "group.protocol", "classic",
+            "partition.assignment.strategy", List.of(assignors)};
+        Object[] told = {"group.id", group, "group.protocol", "consumer"};
+        Set<String> taken = new HashSet<>();
+        int sent = 0;
+        List<KafkaConsumer<String, String>> readers = new ArrayList<>();
+        // Who is there: the two protocols take turns in coming and going.
+        for (String step : List.of("+classic", "+consumer", "+classic", "-0", "-1", "+classic", "-0", "-0", "+consumer")) {
+            if (step.startsWith("+")) {
+                readers.add(consumer(step.equals("+classic") ? classic : told));
+                readers.get(readers.size() - 1).subscribe(List.of(made));
+            } else {
+                readers.remove(Integer.parseInt(step.substring(1))).close();
+            }
+            if (readers.isEmpty()) {
+                continue;
+            }
+            List<String> values = IntStream.range(sent, sent += 40).mapToObj(Integer::toString).toList();
+            produce(made, values);
+            int all = sent;
+            until(() -> {
+                for (var reader : readers) {
+                    reader.poll(Duration.ofMillis(20)).forEach(record -> taken.add(record.value()));
+                    try {
+                        reader.commitSync();
+                    } catch (CommitFailedException | RebalanceInProgressException rebalance) {
+                        // The members change places while this waits.
+                    }
+                }
+                Set<TopicPartition> owned = new HashSet<>();
+                readers.forEach(reader -> owned.addAll(reader.assignment()));
+                int most = readers.stream().mapToInt(reader -> reader.assignment().size()).max().getAsInt();
+                int least = readers.stream().mapToInt(reader -> reader.assignment().size()).min().getAsInt();
+                int together = readers.stream().mapToInt(reader -> reader.assignment().size()).sum();
+                return taken.size() == all && owned.size() == 4 && together == 4 && most - least <= 1;
+            }, all + " values and even shares after " + step);
+        }
+        readers.forEach(KafkaConsumer::close);
+    }
+
+    static void anEagerGroupChangesItsProtocolInUse() throws Exception {
+        aGroupChangesItsProtocolInUse("org.apache.kafka.clients.consumer.RangeAssignor");
+    }
+
+    static void aCooperativeGroupChangesItsProtocolInUse() throws Exception {
+        aGroupChangesItsProtocolInUse("org.apache.kafka.clients.consumer.CooperativeStickyAssignor");
+    }
+
     static void transactionsCommitAndAbort() throws Exception {
         String made = topic("txn", 1);
         try (var producer = producer("transactional.id", name("txn"))) {
@@ -299,6 +351,8 @@ public final class Jobs {
         jobs.put("a_classic_group_goes_on", Jobs::aClassicGroupGoesOn);
         if (!AppInfoParser.getVersion().startsWith("3.")) {
             jobs.put("a_consumer_group_goes_on", Jobs::aConsumerGroupGoesOn);
+            jobs.put("an_eager_group_changes_its_protocol_in_use", Jobs::anEagerGroupChangesItsProtocolInUse);
+            jobs.put("a_cooperative_group_changes_its_protocol_in_use", Jobs::aCooperativeGroupChangesItsProtocolInUse);
         }
         jobs.put("transactions_commit_and_abort", Jobs::transactionsCommitAndAbort);
         jobs.put("offsets_travel_in_transactions", Jobs::offsetsTravelInTransactions);
@@ -308,8 +362,12 @@ public final class Jobs {
         jobs.put("the_cluster_is_described", Jobs::theClusterIsDescribed);
         int number = 0;
         boolean failed = false;
+        var wanted = Arrays.asList(arguments).subList(Math.min(1, arguments.length), arguments.length);
         for (var job : jobs.entrySet()) {
             number++;
+            if (!wanted.isEmpty() && !wanted.contains(job.getKey())) {
+                continue;
+            }
             String line = number + " - Java " + AppInfoParser.getVersion() + ": " + job.getKey();
             try {
                 job.getValue().run();
