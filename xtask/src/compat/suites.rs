@@ -159,7 +159,7 @@ fn java(version: &str, address: &str) -> Results {
 
 /// The source of a crate that carries librdkafka with its tests.
 fn librdkafka(address: &str) -> Results {
-    const CRATE: &str = "rdkafka-sys@=4.10.0";
+    const RDKAFKA_SYS: &str = "4.10.0";
     run::need("g++", &["g++", "make"])?;
     if !Path::new("/usr/include/rapidjson").exists() {
         run::install(&["libssl-dev", "zlib1g-dev", "libzstd-dev", "rapidjson-dev"])?;
@@ -167,14 +167,13 @@ fn librdkafka(address: &str) -> Results {
     let dir = folder().join("librdkafka");
     if !dir.join("tests/test-runner").exists() {
         let fetch = folder().join("fetch");
-        if !fetch.join("Cargo.toml").exists() {
-            run::run_in(
-                &folder(),
-                "cargo",
-                &["init", "--quiet", "--lib", "--name", "fetch", "fetch"],
-            )?;
-        }
-        run::run_in(&fetch, "cargo", &["add", "--quiet", CRATE])?;
+        std::fs::create_dir_all(fetch.join("src"))?;
+        std::fs::write(fetch.join("src/lib.rs"), "")?;
+        // A workspace of its own, though it lies in ours.
+        let manifest = format!(
+            "[package]\nname = \"fetch\"\n[workspace]\n[dependencies]\nrdkafka-sys = \"={RDKAFKA_SYS}\"\n"
+        );
+        std::fs::write(fetch.join("Cargo.toml"), manifest)?;
         run::run_in(&fetch, "cargo", &["vendor", "--quiet", "vendor"])?;
         let vendored = fetch.join("vendor/rdkafka-sys/librdkafka");
         run::run_in(&folder(), "cp", &["-r", &vendored.to_string_lossy(), "librdkafka"])?;
