@@ -13,9 +13,10 @@ use bytes::Bytes;
 use events::kafka::{Advertised, Listener, Mechanism, Security};
 use events::{Config, Part};
 use kafka_wire::{
-    Codec, Reader, Request, Str, alter_client_quotas, create_acls, create_topics, describe_acls,
-    describe_client_quotas, describe_configs, frame_request, incremental_alter_configs, metadata,
-    sasl_authenticate, sasl_handshake,
+    Codec, Reader, Request, Str, alter_client_quotas, consumer_group_describe,
+    consumer_group_heartbeat, create_acls, create_topics, describe_acls, describe_client_quotas,
+    describe_configs, frame_request, incremental_alter_configs, metadata, sasl_authenticate,
+    sasl_handshake,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -311,5 +312,61 @@ fn settings_of_the_node_hold_for_topics_that_are_there() {
     running.stop();
     let running = start(folder.path(), security());
     assert_eq!(retention(&mut running.login("alice", "tick")), ("5000".to_owned(), 3));
+    running.stop();
+}
+
+/// Members are told of topics that they may know of, and others of no group with other topics.
+#[test]
+fn members_of_groups_get_no_topics_that_they_may_not_see() {
+    const READ: i8 = 3;
+    const DESCRIBE: i8 = 8;
+    const TOPIC: i8 = 2;
+    const GROUP: i8 = 3;
+    const LITERAL: i8 = 3;
+    const GROUP_AUTHORIZATION_FAILED: i16 = 30;
+    let folder = TempDir::new().unwrap();
+    let running = start(folder.path(), security());
+    let (mut alice, mut bob) = (running.login("alice", "tick"), running.login("bob", "tock"));
+    assert_eq!(alice.create("log-games", 2).error_code, 0);
+    assert_eq!(alice.create("log-food", 3).error_code, 0);
+    let join = |group: &str, names: Option<Vec<Str>>, pattern: Option<&str>| {
+        consumer_group_heartbeat::Request {
+            group_id: group.into(),
+            member_id: "m".into(),
+            rebalance_timeout_ms: 1000,
+            subscribed_topic_names: names,
+            subscribed_topic_regex: pattern.map(Into::into),
+            topic_partitions: Some(Vec::new()),
+            ..consumer_group_heartbeat::Request::default()
+        }
+    };
+    let matching = join("g", None, Some("log-.*"));
+    assert_eq!(bob.ask(&matching, 1).unwrap().error_code, GROUP_AUTHORIZATION_FAILED);
+    let rule = |resource_type: i8, name: &str, operation: i8| create_acls::AclCreation {
+        resource_type,
+        resource_name: name.into(),
+        resource_pattern_type: LITERAL,
+        principal: "User:bob".into(),
+        host: "*".into(),
+        operation,
+        permission_type: 3,
+    };
+    let creations = vec![rule(GROUP, "g", READ), rule(TOPIC, "log-games", DESCRIBE)];
+    let made = alice.ask(&create_acls::Request { creations }, 3).unwrap();
+    assert!(made.results.iter().all(|one| one.error_code == 0), "{made:?}");
+    let named = join("g", Some(vec!["log-games".into(), "log-food".into()]), None);
+    assert_eq!(bob.ask(&named, 1).unwrap().error_code, TOPIC_AUTHORIZATION_FAILED);
+    let told = bob.ask(&matching, 1).unwrap();
+    let given = told.assignment.expect("something to do").topic_partitions;
+    assert_eq!(given.iter().map(|one| one.partitions.len()).collect::<Vec<_>>(), [2]);
+
+    let describe =
+        consumer_group_describe::Request { group_ids: vec!["g".into()], ..<_>::default() };
+    assert_eq!(bob.ask(&describe, 1).unwrap().groups[0].members.len(), 1);
+    let whole = consumer_group_heartbeat::Request { member_id: "a".into(), ..matching };
+    assert_eq!(alice.ask(&whole, 1).unwrap().error_code, 0);
+    let hidden = &bob.ask(&describe, 1).unwrap().groups[0];
+    assert_eq!((hidden.error_code, hidden.members.len()), (TOPIC_AUTHORIZATION_FAILED, 0));
+    assert_eq!(alice.ask(&describe, 1).unwrap().groups[0].members.len(), 2);
     running.stop();
 }

@@ -212,10 +212,15 @@ impl Group {
         }
     }
 
-    /// A group of members that are to join again, each with when its session is over.
-    pub(super) fn of_members(generation: i32, all: Vec<(Join, u64)>, now_ms: u64) -> Group {
-        let kind = all.first().map(|(join, _)| join.kind.clone());
-        let members = all.into_iter().map(|(join, silent_from_ms)| {
+    /// A group of members that are to join again, each with what it holds until then and when its
+    /// session is over.
+    pub(super) fn of_members(
+        generation: i32,
+        all: Vec<(Vec<u8>, Join, u64)>,
+        now_ms: u64,
+    ) -> Group {
+        let kind = all.first().map(|(_, join, _)| join.kind.clone());
+        let members = all.into_iter().map(|(assignment, join, silent_from_ms)| {
             let member = Member {
                 instance: join.instance,
                 client: join.client,
@@ -223,7 +228,7 @@ impl Group {
                 session_ms: join.session_ms,
                 rebalance_ms: join.rebalance_ms,
                 protocols: join.protocols,
-                assignment: Vec::new(),
+                assignment,
                 joining: None,
                 syncing: None,
                 silent_from_ms,

@@ -131,15 +131,6 @@ impl Group {
         }
         Err(GroupError::Rebalancing)
     }
-
-    /// Partitions by their topics' names.
-    fn named(&self, partitions: &Partitions) -> Vec<(String, Vec<i32>)> {
-        let named = self.topics.iter().filter_map(|(name, topic)| {
-            let own = partitions.get(&topic.id)?;
-            Some((name.clone(), own.iter().copied().collect()))
-        });
-        named.collect()
-    }
 }
 
 /// Partitions by their topics' ids; of topics that are gone, none.
@@ -243,7 +234,7 @@ impl Groups {
         let known = now.group.members.get(member).ok_or(GroupError::UnknownMember)?;
         let said = known.alike.as_ref().and_then(|alike| alike.protocols.first());
         let (speech, said) = self.speech.get().zip(said).ok_or(GroupError::InconsistentProtocol)?;
-        Ok(speech.give(&said.1, now.group.named(&known.assigned)))
+        Ok(speech.give(&said.1, self.by_name(&known.assigned)))
     }
 
     pub(super) async fn heartbeat_roster(
@@ -340,9 +331,17 @@ impl Groups {
         if members.is_empty() || members.values().any(|member| member.alike.is_none()) {
             return;
         }
+        let Some(speech) = self.speech.get() else { return };
         let members = members.iter().filter_map(|(id, member)| {
             let protocols = member.alike.as_ref()?.protocols.clone();
+            // What it holds until it joins again.
+            let mut holds = member.assigned.clone();
+            for (topic, one) in each(&member.revoking) {
+                holds.entry(topic).or_default().insert(one);
+            }
+            let said = protocols.first().map(|(_, said)| said.as_slice()).unwrap_or_default();
             Some((
+                speech.give(said, self.by_name(&holds)),
                 Join {
                     member: id.clone(),
                     instance: member.instance.clone(),
@@ -370,6 +369,15 @@ impl Groups {
         let held = Held { group, ..Held::default() };
         let slot = Slot::Classic(Arc::new(std::sync::Mutex::new(held)));
         lock(&self.all).insert(name.to_owned(), slot);
+    }
+
+    /// Partitions by their topics' names; of topics that are gone, none.
+    fn by_name(&self, partitions: &Partitions) -> Vec<(String, Vec<i32>)> {
+        let named = partitions.iter().filter_map(|(id, all)| {
+            let name = self.log.topic_by_id(*id)?.name.clone();
+            Some((name, all.iter().copied().collect()))
+        });
+        named.collect()
     }
 
     pub(super) fn topics(&self) -> Topics<'_> {
