@@ -223,7 +223,7 @@ async fn life(seed: u64) -> (u64, [u64; 2]) {
 
 #[test]
 fn what_members_were_told_holds_after_every_crash() {
-    let seeds: u64 = std::env::var("MS_CRASH_SEEDS").map_or(25, |n| n.parse().expect("a number"));
+    let seeds: u64 = std::env::var("MS_CRASH_SEEDS").map_or(12, |n| n.parse().expect("a number"));
     let from: u64 = std::env::var("MS_CRASH_FROM").map_or(0, |n| n.parse().expect("a number"));
     let (mut answered, mut kinds) = (0, [0, 0]);
     for seed in from..from + seeds {
