@@ -140,7 +140,7 @@ test("messages of an event log are browsed from either end", async () => {
 
     await page.getByLabel("Show").selectOption("From the beginning");
     await page.waitForFunction(() => document.querySelector(".messages .place")?.textContent === "0:0");
-    await page.getByLabel("Partition").selectOption("1");
+    await page.getByRole("combobox", { name: "Partition" }).selectOption("1");
     await page.waitForFunction(() => document.querySelector(".messages .place")?.textContent === "1:0");
     await rows.nth(0).locator("summary").click();
     const value = rows.nth(0).locator("pre").last();
