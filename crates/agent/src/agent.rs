@@ -500,7 +500,8 @@ fn try_addresses(directory: Option<&Path>, pool: Ipv4Cidr) -> Result<(), String>
     }
     let directory = directory.ok_or("there is no cgroup2 directory")?;
     let (own, host) = (pool.base(), start::host_address(pool));
-    let addresses = crate::bpf::Addresses { own, pool, host, resolvers: Vec::new() };
+    // With all that any instance may need.
+    let addresses = crate::bpf::Addresses { own, pool, host, resolvers: Vec::new(), inside: true };
     crate::bpf::attach(directory, &addresses).map_err(|e| format!("BPF: {e}"))
 }
 

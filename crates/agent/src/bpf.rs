@@ -14,6 +14,9 @@
 //!   is found at every address of loopback where nobody else listens. At [`Addresses::host`] it may
 //!   be reached, and at the host's addresses that are not loopback's.
 //!
+//! An instance that is to stay inside has no way past loopback: its connections elsewhere are refused,
+//! and what leaves the machine all the same, by whatever kind of socket, is dropped.
+//!
 //! An IPv6 socket that refuses IPv4 (`IPV6_V6ONLY`) could not have such an address, so it is made
 //! one that takes both. It is the twin of an IPv4 socket as a rule (nginx and redis open both, in
 //! any order): which family binds a port first has it, and the other gets any free port of another
@@ -70,6 +73,8 @@ pub(crate) struct Addresses {
     pub(crate) host: Ipv4Addr,
     /// Resolvers of the machine, at addresses of loopback.
     pub(crate) resolvers: Vec<Ipv4Addr>,
+    /// Whether nothing else is within its reach.
+    pub(crate) inside: bool,
 }
 
 /// Attaches the programs to a cgroup2 directory, beside those of others.
@@ -82,6 +87,9 @@ pub(crate) fn attach(cgroup: &Path, addresses: &Addresses) -> io::Result<()> {
         kernel::attach(cgroup.as_fd(), program.as_fd(), hook)
     };
     HOOKS.into_iter().try_for_each(attach)?;
+    if addresses.inside {
+        attach(Hook::Egress)?;
+    }
     let _clash = FOR_TWINS.into_iter().try_for_each(attach);
     Ok(())
 }
@@ -115,8 +123,10 @@ mod tests {
             let pool: Ipv4Cidr = pool.parse().unwrap();
             for own in [[127, 65, 0, 1], [127, 255, 255, 254]] {
                 let resolvers = vec![[127, 0, 0, 53].into(), [127, 0, 0, 1].into()];
-                let addresses = Addresses { own: own.into(), pool, host: pool.base(), resolvers };
-                for hook in HOOKS.into_iter().chain(FOR_TWINS) {
+                let (own, host) = (own.into(), pool.base());
+                let inside = own == Ipv4Addr::new(127, 65, 0, 1);
+                let addresses = Addresses { own, pool, host, resolvers, inside };
+                for hook in HOOKS.into_iter().chain(FOR_TWINS).chain([Hook::Egress]) {
                     let code = program(hook, &addresses, ports.as_raw_fd());
                     kernel::load(hook, &code).unwrap_or_else(|e| panic!("{hook:?}: {e}"));
                 }

@@ -54,6 +54,10 @@ pub struct ProcessSpec {
     /// It has no network but a loopback of its own.
     #[serde(default)]
     pub offline: bool,
+    /// It reaches nothing but addresses of services, where it has an address of its own; elsewhere
+    /// a warning says that it does.
+    #[serde(default)]
+    pub inside: bool,
     /// What is kept of its output.
     #[serde(default)]
     pub logging: Logging,
@@ -81,6 +85,7 @@ impl ProcessSpec {
             health: None,
             ports: Vec::new(),
             offline: false,
+            inside: false,
             logging: Logging::default(),
         }
     }

@@ -173,14 +173,20 @@ pub(crate) fn try_start(
             own: address,
             pool: setting.pool,
             host: host_address(setting.pool),
+            inside: spec.inside,
             resolvers: match spec.resolver.as_ref().and_then(|resolver| resolver.first) {
                 // Localhost is all its own, a resolver of its own included.
                 Some(_) => crate::hosts::local_resolvers(""),
+                // They would carry what it says outside.
+                None if spec.inside => Vec::new(),
                 None => crate::hosts::local_resolvers(&machine_resolver()),
             },
         };
         crate::bpf::attach(path, &addresses)
             .map_err(io(format!("attaching BPF programs to {}", path.display())))?;
+    } else if spec.inside && !spec.offline {
+        let why = "that takes root, cgroup2 and BPF";
+        cgroup.warnings.push(format!("it is not kept from reaching the world outside: {why}"));
     }
     let mut shim_spec = ShimSpec {
         process: spec.clone(),

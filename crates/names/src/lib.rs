@@ -56,6 +56,8 @@ pub struct Scope {
     pub search: Vec<String>,
     /// Who is asked for other names; the machine's resolvers when empty.
     pub servers: Vec<IpAddr>,
+    /// Nobody is asked: a question is a way outside, too.
+    pub inside: bool,
 }
 
 impl Scope {

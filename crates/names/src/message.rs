@@ -27,6 +27,7 @@ pub(crate) enum Code {
     Fine = 0,
     Malformed = 1,
     Failed = 2,
+    NoSuchName = 3,
     Unknown = 4,
     Refused = 5,
 }

@@ -152,6 +152,7 @@ impl Responder {
         };
         match known(&question) {
             Some(answer) => Fate::Answered(answer),
+            None if scope.inside => Fate::Answered(question.head(Code::NoSuchName)),
             None => Fate::PassedOn(scope.servers(&machine.servers)),
         }
     }

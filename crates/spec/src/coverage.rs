@@ -21,8 +21,6 @@ pub enum Word {
     Supported,
     /// Honoured in part.
     Partly,
-    /// Checked, and said to have no effect yet.
-    NotYet,
     /// Refused.
     Refused,
     /// Said to have no effect.
@@ -37,25 +35,13 @@ pub fn coverage() -> Vec<Coverage> {
             parent => row(format!("{parent}.{key}"), *treatment),
         })
     });
-    let mut rows: Vec<Coverage> =
-        in_tables.chain(ALONE.iter().map(|(path, t)| row((*path).to_owned(), *t))).collect();
-    // What stands below a key that is not carried out yet is not either.
-    let yet = |row: &&Coverage| row.treatment == Word::NotYet;
-    let late: Vec<Coverage> = rows.iter().filter(yet).cloned().collect();
-    for row in &mut rows {
-        let below = |late: &&Coverage| row.path.starts_with(&format!("{}.", late.path));
-        if let Some(parent) = late.iter().find(below) {
-            (row.treatment, row.note) = (parent.treatment, "as the key that it stands below");
-        }
-    }
-    rows
+    in_tables.chain(ALONE.iter().map(|(path, t)| row((*path).to_owned(), *t))).collect()
 }
 
 fn row(path: String, treatment: Treatment) -> Coverage {
     let (treatment, note) = match treatment {
         Treatment::Support => (Word::Supported, ""),
         Treatment::Partly(note) => (Word::Partly, note),
-        Treatment::LaterWarn(note) => (Word::NotYet, note),
         Treatment::Refuse(note) => (Word::Refused, note),
         Treatment::Warn(note) => (Word::NoEffect, note),
     };

@@ -34,6 +34,7 @@ pub fn diff(old: &Service, new: &Service) -> Option<String> {
     changed("kernel settings", old.kernel != new.kernel);
     changed("dns", old.networking.dns != new.networking.dns);
     changed("network_mode", old.networking.mode != new.networking.mode);
+    changed("internal networks", old.networking.inside != new.networking.inside);
     changed("secrets", grants(&old.secrets) != grants(&new.secrets));
     changed("configs", grants(&old.configs) != grants(&new.configs));
     changed("hooks", old.hooks != new.hooks);
@@ -96,7 +97,8 @@ fn grants(grants: &[Grant]) -> Vec<Grant> {
 
 /// How a service is found and what it finds, as far as hosts files say it.
 fn names(service: &Service) -> Networking {
-    Networking { mode: NetworkMode::default(), dns: Dns::default(), ..service.networking.clone() }
+    let (mode, dns) = (NetworkMode::default(), Dns::default());
+    Networking { mode, dns, inside: false, ..service.networking.clone() }
 }
 
 fn mounts(service: &Service) -> Vec<(&crate::model::MountKind, &std::path::Path, bool)> {

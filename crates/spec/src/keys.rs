@@ -22,13 +22,11 @@ pub(crate) enum Treatment {
     Partly(&'static str),
     /// Has no effect here, for good; said once.
     Warn(&'static str),
-    /// Read, and without effect until the engine can; said once.
-    LaterWarn(&'static str),
     /// Cannot be honoured; an error with a way out.
     Refuse(&'static str),
 }
 
-use Treatment::{LaterWarn, Partly, Refuse, Support, Warn};
+use Treatment::{Partly, Refuse, Support, Warn};
 
 /// A map of the file whose keys are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,7 +222,7 @@ impl Remarks {
                 "without it the app would not be what the file says",
                 *way_out,
             ),
-            Warn(_) | LaterWarn(_) => {
+            Warn(_) => {
                 let first = || Remark {
                     at: entry.at,
                     treatment: *treatment,
@@ -236,7 +234,7 @@ impl Remarks {
                 remark.others += usize::from(known);
             }
         }
-        matches!(treatment, LaterWarn(_))
+        false
     }
 
     /// Makes the remarks: one for each key, at its first place.
@@ -250,13 +248,6 @@ impl Remarks {
             let what = format!("`{key}` in {}{more}", remark.owner);
             let remove = "remove it, or leave it for Docker";
             match remark.treatment {
-                LaterWarn(note) => report.warn(
-                    "key-ignored",
-                    remark.at,
-                    format!("{what} has no effect in this version"),
-                    note,
-                    remove,
-                ),
                 Warn(note) => {
                     report.warn(
                         "key-ignored",

@@ -164,6 +164,7 @@ pub(crate) fn build(
     graph::check(reader.report, &mut services, &known);
     references::volumes(reader.report, &services, &volumes);
     references::networks(reader.report, &services, &networks);
+    references::inside(&mut services, &networks);
     references::files(reader.report, &mut services, &secrets, &configs);
     references::ports(reader.report, &services);
     references::names(reader.report, &services);

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// `enum bpf_attach_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hook {
+    Egress = 1,
     Create = 2,
     Device = 6,
     Bind4 = 8,
@@ -25,6 +26,7 @@ impl Hook {
     /// `enum bpf_prog_type`.
     fn kind(self) -> u32 {
         match self {
+            Hook::Egress => 8,                 // BPF_PROG_TYPE_CGROUP_SKB
             Hook::Create | Hook::Release => 9, // BPF_PROG_TYPE_CGROUP_SOCK
             Hook::Device => 15,                // BPF_PROG_TYPE_CGROUP_DEVICE
             Hook::SetOption => 25,             // BPF_PROG_TYPE_CGROUP_SOCKOPT

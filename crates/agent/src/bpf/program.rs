@@ -19,6 +19,9 @@ const SOURCE4: i16 = 40;
 const SOURCE6: i16 = 44;
 const SOCKET: i16 = 64;
 
+/// Offset in `struct __sk_buff`.
+const INTERFACE: i16 = 40;
+
 // Offsets in `struct bpf_sock`.
 const PRIORITY: i16 = 20;
 const BOUND4: i16 = 24;
@@ -61,6 +64,9 @@ const LOOPBACK_MASK: i32 = word(Ipv4Addr::new(255, 0, 0, 0));
 /// Where twins are, which nobody calls.
 pub(crate) const TWINS: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 
+/// The number that loopback has in every network.
+const LOOPBACK: i32 = 1;
+
 /// Which family had a port first.
 const FOUR: i32 = 4;
 const SIX: i32 = 6;
@@ -73,10 +79,10 @@ const fn word(address: Ipv4Addr) -> i32 {
 /// The program for a hook. `ports` is the descriptor of the map of ports.
 pub(super) fn program(hook: Hook, addresses: &Addresses, ports: i32) -> Vec<u8> {
     let mut a = Assembler::default();
-    let (out, refuse) = (a.label(), a.label());
-    let mut p = Program { a: &mut a, addresses, ports, out, refuse };
+    let (out, refuse, deny) = (a.label(), a.label(), a.label());
+    let mut p = Program { a: &mut a, addresses, ports, out, refuse, deny };
     p.a.copy(R6, R1);
-    if !matches!(hook, Hook::Create | Hook::SetOption | Hook::Release) {
+    if !matches!(hook, Hook::Create | Hook::SetOption | Hook::Release | Hook::Egress) {
         let datagrams = p.a.label();
         p.a.load(R7, R6, TYPE);
         p.a.jump_if(R7, libc::SOCK_STREAM, datagrams);
@@ -95,6 +101,7 @@ pub(super) fn program(hook: Hook, addresses: &Addresses, ports: i32) -> Vec<u8> 
         Hook::Receive6 => p.receive6(),
         Hook::SetOption => p.set_option(),
         Hook::Release => p.release(),
+        Hook::Egress => p.egress(),
         // It has programs of its own.
         Hook::Device => {}
     }
@@ -108,6 +115,11 @@ pub(super) fn program(hook: Hook, addresses: &Addresses, ports: i32) -> Vec<u8> 
             a.set(R0, 0);
             a.exit();
         }
+        Hook::Egress => {
+            a.place(deny);
+            a.set(R0, 0);
+            a.exit();
+        }
         Hook::Connect4 | Hook::Connect6 => {
             a.place(refuse);
             // Nobody can listen on port 0, so the kernel says that the connection is refused.
@@ -115,6 +127,12 @@ pub(super) fn program(hook: Hook, addresses: &Addresses, ports: i32) -> Vec<u8> 
             a.store(R6, PORT, R2);
             a.set(R0, 1);
             a.exit();
+            // The caller hears that it may not; the kernel takes no code that nothing leads to.
+            if addresses.inside {
+                a.place(deny);
+                a.set(R0, 0);
+                a.exit();
+            }
         }
         _ => {}
     }
@@ -127,6 +145,7 @@ struct Program<'a> {
     ports: i32,
     out: Label,
     refuse: Label,
+    deny: Label,
 }
 
 impl Program<'_> {
@@ -142,6 +161,17 @@ impl Program<'_> {
     fn create(&mut self) {
         self.a.set(R2, INSTANCE);
         self.a.store(R6, PRIORITY, R2);
+    }
+
+    /// What leaves the machine is dropped, whatever made it.
+    fn egress(&mut self) {
+        self.a.load(R2, R6, INTERFACE);
+        self.a.jump_unless(R2, LOOPBACK, self.deny);
+    }
+
+    /// Where connections go that are for neither localhost nor the pool.
+    fn outside(&self) -> Label {
+        if self.addresses.inside { self.deny } else { self.out }
     }
 
     fn bind4(&mut self) {
@@ -240,7 +270,7 @@ impl Program<'_> {
         self.a.load(R2, R6, IP4);
         self.leave_resolvers();
         self.sort(local, in_pool);
-        self.a.jump_unless(R2, 0, self.out);
+        self.a.jump_unless(R2, 0, self.outside());
         self.a.set(R2, LOCALHOST);
         self.a.place(local);
         self.note();
@@ -263,21 +293,21 @@ impl Program<'_> {
 
     fn connect6(&mut self) {
         let (local, mapped, in_pool) = (self.a.label(), self.a.label(), self.a.label());
-        let (one, bind) = (self.a.label(), self.a.label());
-        self.zero_half(self.out);
+        let (one, bind, outside) = (self.a.label(), self.a.label(), self.outside());
+        self.zero_half(outside);
         self.a.load(R2, R6, IP6 + 12);
         self.a.load(R3, R6, IP6 + 8);
         self.a.jump_if(R3, MAPPED, mapped);
-        self.a.jump_unless(R3, 0, self.out);
+        self.a.jump_unless(R3, 0, outside);
         self.a.jump_if(R2, ONE, one);
-        self.a.jump_unless(R2, 0, self.out);
+        self.a.jump_unless(R2, 0, outside);
         self.a.place(one);
         self.a.set(R2, SENT_TO_ONE6);
         self.a.jump(local);
         self.a.place(mapped);
         self.leave_resolvers();
         self.sort(local, in_pool);
-        self.a.jump_unless(R2, 0, self.out);
+        self.a.jump_unless(R2, 0, outside);
         self.a.set(R2, LOCALHOST);
         self.a.place(local);
         self.note();

@@ -16,6 +16,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test { name: "the_callee_sees_who_calls", modes: FULL, body: the_callee_sees_who_calls },
         Test { name: "the_hosts_loopback_is_out_of_reach", modes: FULL, body: hosts_loopback },
         Test { name: "the_host_is_found_where_it_is", modes: FULL, body: host_listeners },
+        Test { name: "some_stay_inside", modes: FULL, body: some_stay_inside },
         Test { name: "localhost_is_the_instance", modes: FULL, body: localhost_is_the_instance },
     ]
 }
@@ -84,6 +85,62 @@ async fn get(address: Ipv4Addr, port: u16) -> String {
     let mut text = String::new();
     socket.read_to_string(&mut text).await.unwrap();
     text
+}
+
+/// Tries every way outside to an address that nobody answers at, and one inside.
+const WAYS_OUT: &str = "
+import errno, socket, sys
+def attempt(name, family, kind, how, to):
+    try:
+        s = socket.socket(family, *kind)
+        s.settimeout(60)
+        how(s, to)
+        print(name, 'ok', flush=True)
+    except OSError as e:
+        print(name, errno.errorcode.get(e.errno, e), flush=True)
+connect, send = (lambda s, to: s.connect(to)), (lambda s, to: s.sendto(b'x', to))
+four, six = socket.AF_INET, socket.AF_INET6
+stream, datagram, raw = (socket.SOCK_STREAM,), (socket.SOCK_DGRAM,), (socket.SOCK_RAW, 253)
+attempt('inside', four, stream, connect, (sys.argv[1], int(sys.argv[2])))
+attempt('datagram', four, datagram, send, ('198.51.100.1', 53))
+attempt('raw', four, raw, send, ('198.51.100.1', 0))
+# Outside nobody answers.
+if sys.argv[3:]:
+    attempt('connect', four, stream, connect, ('198.51.100.1', 80))
+    attempt('mapped', six, stream, connect, ('::ffff:198.51.100.1', 80))
+    attempt('six', six, stream, connect, ('2001:db8::1', 80))
+    attempt('resolver', four, stream, connect, ('198.51.100.1', 53))
+";
+
+fn some_stay_inside(mode: Mode) {
+    with_house(mode, async |mut house| {
+        if !has_addresses(&house) {
+            return;
+        }
+        let listener = TcpListener::bind("127.64.77.9:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let port = to.port().to_string();
+        let argv = ["/usr/bin/python3", "-c", WAYS_OUT, "127.64.77.9", &port];
+        for (inside, sent) in [(false, "ok"), (true, "EPERM")] {
+            let mut spec = spec("a.1", &argv);
+            spec.address = Some(own_pair()[0]);
+            spec.rights.cap_add.insert("NET_RAW".to_owned());
+            spec.inside = inside;
+            spec.argv.extend(inside.then(|| "all".to_owned()));
+            house.run(spec).await;
+            let said = house.output(&id("a.1"));
+            let has = |line: &str| said.iter().any(|l| l == line);
+            if !inside && said.iter().any(|line| line.ends_with("ENETUNREACH")) {
+                eprintln!("skip: this machine has no way outside");
+                continue;
+            }
+            assert!(has("inside ok"), "{said:?}");
+            assert!(has(&format!("datagram {sent}")) && has(&format!("raw {sent}")), "{said:?}");
+            let refused = |way: &&str| has(&format!("{way} EPERM"));
+            let ways = ["connect", "mapped", "six", "resolver"];
+            assert!(!inside || ways.iter().all(refused), "{said:?}");
+        }
+    });
 }
 
 fn replicas_share_a_port(mode: Mode) {

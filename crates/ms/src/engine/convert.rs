@@ -90,6 +90,7 @@ pub(super) fn process(
         health: prepared.health.map(health),
         ports,
         offline,
+        inside: definition.networking.inside,
         logging: logging(&definition.logging),
     }
 }
@@ -236,7 +237,8 @@ pub(super) fn scope_of(state: &State, service: &base::ServiceName) -> names::Sco
     let domain = caller.definition.hostname.as_ref().and_then(|name| name.split_once('.'));
     search.extend(domain.map(|(_, domain)| domain.to_ascii_lowercase()));
     search.retain(|domain| !domain.is_empty());
-    names::Scope { names: found, search, servers: dns.servers.clone() }
+    let (servers, inside) = (dns.servers.clone(), caller.definition.networking.inside);
+    names::Scope { names: found, search, servers, inside }
 }
 
 /// The names that instances of a service find. A name leads to one service: to the one that is

@@ -63,7 +63,8 @@ fn tcp_message(stream: &mut TcpStream) -> Vec<u8> {
 
 fn table(servers: &[IpAddr], with_localhost: bool) -> Arc<Table> {
     let names = [("scores".to_owned(), vec![SCORES.into()])].into();
-    let scope = Scope { names, search: vec!["lan".to_owned()], servers: servers.to_vec() };
+    let scope =
+        Scope { names, search: vec!["lan".to_owned()], servers: servers.to_vec(), inside: false };
     let scope = Arc::new(scope);
     let localhost = with_localhost.then(|| Arc::clone(&scope));
     Arc::new(Table { callers: [(IpAddr::V4(ASKER), scope)].into(), localhost })
@@ -127,6 +128,19 @@ fn known_names_are_answered_to_those_who_are_known() {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // From localhost, which is nobody's here.
         assert_eq!(tcp_message(&mut stream)[3] & 15, 5);
+    });
+}
+
+#[test]
+fn who_is_to_stay_inside_hears_of_no_other_names() {
+    let mut table = Arc::unwrap_or_clone(table(&[[127, 86, 2, 9].into()], false));
+    for scope in table.callers.values_mut() {
+        Arc::make_mut(scope).inside = true;
+    }
+    with_responder(Arc::new(table), "", |at| {
+        let socket = socket(ASKER);
+        assert!(ask(&socket, at, &question(1, "scores", 1)).ends_with(&SCORES.octets()));
+        assert_eq!(ask(&socket, at, &question(2, "secret.example.com", 1))[3] & 15, 3);
     });
 }
 

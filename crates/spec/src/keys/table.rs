@@ -1,11 +1,10 @@
 //! The coverage table: every key of the Compose specification and what is done about it.
 //!
 //! Data, not code. `docs/compose.md` is made from it, and a test holds it against the key paths of
-//! the specification's schema. An entry says `Support` only when the engine does what the key says;
-//! a key that is read but not yet carried out stays `LaterWarn`.
+//! the specification's schema. An entry says `Support` only when the engine does what the key says.
 
 use super::Scope;
-use super::Treatment::{self, LaterWarn, Partly, Refuse, Support, Warn};
+use super::Treatment::{self, Partly, Refuse, Support, Warn};
 
 type Table = &'static [(&'static str, Treatment)];
 
@@ -359,7 +358,7 @@ const NAMES_ONLY: &str = "networks keep names apart and have no addresses of the
 const NETWORK: Table = &[
     ("name", Support),
     ("external", Partly("it is a network of this app alone")),
-    ("internal", LaterWarn("its services reach what the host reaches")),
+    ("internal", Partly("without root its services reach what the host reaches, which is said")),
     ("labels", Support),
     ("driver", Partly("`bridge` and `overlay` are what networks are; others have no effect")),
     ("driver_opts", Warn(NAMES_ONLY)),

@@ -65,6 +65,31 @@ pub(super) fn networks(
     }
 }
 
+/// Which services have no network that leads outside; what shares another's network is as that one.
+pub(super) fn inside(
+    services: &mut BTreeMap<ServiceName, Service>,
+    networks: &BTreeMap<String, NetworkDef>,
+) {
+    let internal = |name: &str| networks.get(name).is_some_and(|network| network.internal);
+    let is_inside = |service: &Service| {
+        let mut on = service;
+        for _ in 0..services.len() {
+            match on.shares_with().and_then(|name| services.get(name)) {
+                Some(owner) => on = owner,
+                None => break,
+            }
+        }
+        on.networking.mode == NetworkMode::Networks && on.networks().all(internal)
+    };
+    let found: Vec<ServiceName> =
+        services.values().filter(|s| is_inside(s)).map(|s| s.name.clone()).collect();
+    for name in found {
+        if let Some(service) = services.get_mut(&name) {
+            service.networking.inside = true;
+        }
+    }
+}
+
 /// Says once that services on different networks are kept apart by name only.
 pub(super) fn apart(report: &mut Report, services: &BTreeMap<ServiceName, Service>) {
     // Many services are on the same networks: one of each kind is looked at.

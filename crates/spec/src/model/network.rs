@@ -33,6 +33,8 @@ pub struct Networking {
     /// Networks that it is on with the further names that it has there, by their names in the
     /// file. Empty is the default network alone.
     pub networks: BTreeMap<String, BTreeSet<String>>,
+    /// It is on internal networks alone: it is not to reach the world outside.
+    pub inside: bool,
     /// What `network_mode` says.
     pub mode: NetworkMode,
     /// A name for its only instance, which others can call too.

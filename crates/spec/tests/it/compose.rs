@@ -7,6 +7,21 @@ use spec::model::*;
 use crate::{app, brief, findings, options, service, try_load};
 
 #[test]
+fn services_on_internal_networks_alone_stay_inside() {
+    let app = app("services:
+  web: {image: x, command: x, x-mainspring: {native: true}, networks: [front, back]}
+  db: {image: x, command: x, x-mainspring: {native: true}, networks: [back]}
+  beside: {image: x, command: x, x-mainspring: {native: true}, network_mode: 'service:db'}
+  plain: {image: x, command: x, x-mainspring: {native: true}}
+  host: {image: x, command: x, x-mainspring: {native: true}, network_mode: host}
+networks: {front: , back: {internal: true}}
+");
+    let inside = app.services.values().filter(|s| s.networking.inside);
+    let inside: Vec<&str> = inside.map(|s| s.name.as_str()).collect();
+    assert_eq!(inside, ["beside", "db"]);
+}
+
+#[test]
 fn commands_are_split_as_a_shell_would() {
     for (text, expected) in [
         ("command: echo 'a b' c", Some(vec!["echo", "a b", "c"])),

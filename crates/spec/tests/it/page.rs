@@ -13,7 +13,6 @@ fn word(treatment: Word) -> &'static str {
     match treatment {
         Word::Supported => "yes",
         Word::Partly => "partly",
-        Word::NotYet => "not yet: a warning",
         Word::Refused => "no: an error",
         Word::NoEffect => "no effect: a warning",
     }
