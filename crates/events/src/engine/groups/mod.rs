@@ -15,6 +15,7 @@ pub mod membership;
 pub mod mixed;
 pub mod offsets;
 mod rosters;
+pub mod share;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
