@@ -222,8 +222,12 @@ impl Log {
         Ok(Arc::new(log))
     }
 
-    /// Gives up records that belong to no topic: of one that was deleted, just before the end.
+    /// Gives up records that belong to no topic: of one that was deleted, just before the end. Not
+    /// where anything is damaged: it could be that which says that there is such a topic.
     async fn give_up_orphans(&self) {
+        if !self.store.damage().is_empty() {
+            return;
+        }
         for (owner, bounds) in self.store.owners(CLASS) {
             let is_known =
                 owner == self::owner(JOURNAL) || read(&self.owners.0).contains_key(&owner);
