@@ -198,14 +198,15 @@ struct Terms {
 }
 
 /// Reads what is there and says what is wanted of it. Blocks while the disk reads.
-fn plan(store: &Volumes, partition: &Partition, terms: &Terms) -> Result<Plan, ReadError> {
+fn plan(store: &Volumes, partition: &Partition, terms: &Terms) -> Result<Option<Plan>, ReadError> {
+    let Some(aborted) = partition.aborted(0, i64::MAX) else { return Ok(None) };
     let start = u64::try_from(partition.start_offset()).unwrap_or(0);
     let mut plan = Plan {
         owner: partition.owner(),
         upto: terms.from.max(start),
         keys: HashMap::new(),
         from_start: terms.from <= start,
-        aborted: partition.aborted(0, i64::MAX),
+        aborted,
         whole: HashSet::new(),
         empty: HashSet::new(),
         now_ms: terms.now_ms,
@@ -253,14 +254,13 @@ fn plan(store: &Volumes, partition: &Partition, terms: &Terms) -> Result<Plan, R
     let known = partition.with_producers(|known| {
         newest.retain(|producer, _| known.get(*producer).is_some());
     });
-    if known.is_some() {
-        let stay = newest.into_values().flat_map(|(data, any, _)| data.into_iter().chain([any]));
-        plan.whole.extend(stay);
-    } else {
+    if known.is_none() {
         // An append failed just now, and it is not known who must stay.
-        plan.upto = 0;
+        return Ok(None);
     }
-    Ok(plan)
+    let stay = newest.into_values().flat_map(|(data, any, _)| data.into_iter().chain([any]));
+    plan.whole.extend(stay);
+    Ok(Some(plan))
 }
 
 impl Plan {
@@ -338,7 +338,8 @@ impl Log {
         let done = lock(&self.compaction.done).get(&owner).copied().unwrap_or_default();
         let now_ms = self.now_ms();
         let (sealed, _) = self.store.sealed(owner);
-        let stable = u64::try_from(partition.stable_offset()).unwrap_or(0);
+        let Some(stable) = partition.stable_offset() else { return false };
+        let stable = u64::try_from(stable).unwrap_or(0);
         let terms = Terms {
             from: done.from,
             below: sealed.min(stable),
@@ -352,7 +353,7 @@ impl Log {
         let (store, partition) = (self.store.clone(), Arc::clone(partition));
         let compaction = Arc::clone(&self.compaction);
         let work = move || {
-            let Ok(plan) = plan(&store, &partition, &terms) else { return false };
+            let Ok(Some(plan)) = plan(&store, &partition, &terms) else { return false };
             let (upto, full) = (plan.upto, plan.keys.len() >= KEYS_MAX);
             // Readers are told of aborted transactions until they met the marker: one that may go
             // has nothing before it any more, and must not be waited for.

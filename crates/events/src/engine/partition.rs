@@ -68,6 +68,10 @@ struct State {
     producers: Option<Box<Producers>>,
     /// Producers that said they would write here in a transaction that is open.
     announced: HashSet<i64>,
+    /// Transactions whose marker may not be durable yet: where it is, and where they began.
+    ending: Vec<(i64, i64)>,
+    /// Counts markers that came while nothing was known of producers: whoever reads may miss them.
+    unseen_markers: u64,
     /// Counts failed appends: what was known before one may be wrong.
     life: u64,
     deleted: bool,
@@ -148,14 +152,15 @@ impl Partition {
     /// When it cannot be read.
     pub fn learn(&self) -> Result<(), ReadError> {
         loop {
-            let (life, until) = {
+            let (life, markers, until) = {
                 let state = lock(&self.state);
                 if state.producers.is_some() {
                     return Ok(());
                 }
-                (state.life, state.next)
+                (state.life, state.unseen_markers, state.next)
             };
-            // What is on its way now may be numbered; what comes until this is done is not.
+            // What is on its way now may be numbered; what comes until this is done is not, and
+            // when a marker comes it is begun again.
             while self.end.load(Ordering::Acquire) < until && lock(&self.state).life == life {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
@@ -170,7 +175,7 @@ impl Partition {
                 }
             }
             let mut state = lock(&self.state);
-            if state.life == life {
+            if state.life == life && state.unseen_markers == markers {
                 if state.producers.is_none() {
                     state.producers = Some(Box::new(producers));
                 }
@@ -242,6 +247,7 @@ impl Partition {
     fn put_right(&self, state: &mut State) {
         state.next = self.store.resume(self.owner);
         state.producers = None;
+        state.ending.clear();
         state.life += 1;
     }
 
@@ -287,19 +293,21 @@ impl Partition {
         Some(found.map(|spans| cut(spans, bytes, below)))
     }
 
-    /// One past the last offset that readers of committed data see: the last stable offset. What
-    /// producers did must be known ([`Partition::learn`]).
-    pub fn stable_offset(&self) -> i64 {
-        let end = self.end_offset();
+    /// One past the last offset that readers of committed data see: the last stable offset. None
+    /// while it is not known what producers did ([`Partition::learn`]). An end of a transaction that
+    /// a crash could still undo is none.
+    pub fn stable_offset(&self) -> Option<i64> {
         let state = lock(&self.state);
-        let open = state.producers.as_ref().and_then(|producers| producers.first_open());
-        open.map_or(end, |open| open.min(end))
+        let end = self.end_offset();
+        let open = state.producers.as_ref()?.first_open();
+        let ending = state.ending.iter().filter(|(marker, _)| *marker >= end);
+        Some(ending.map(|(_, first)| *first).chain(open).fold(end, i64::min))
     }
 
-    /// Aborted transactions between two offsets.
-    pub fn aborted(&self, from: i64, to: i64) -> Vec<Aborted> {
+    /// Aborted transactions between two offsets. None while it is not known what producers did.
+    pub fn aborted(&self, from: i64, to: i64) -> Option<Vec<Aborted>> {
         let state = lock(&self.state);
-        state.producers.as_ref().map_or_else(Vec::new, |known| known.aborted_between(from, to))
+        state.producers.as_ref().map(|known| known.aborted_between(from, to))
     }
 
     /// Forgets aborted transactions by the offsets of their markers.
@@ -458,12 +466,20 @@ impl Marking<'_> {
     /// The markers' group was taken: offsets go on behind it. Returns the partition's life, to be
     /// given back if the group fails.
     pub(crate) fn taken(mut self) -> u64 {
-        self.state.next = unsigned(self.head.end_offset());
-        if let Some(producers) = &mut self.state.producers {
-            producers.end(&self.head, self.commit);
+        let end = self.partition.end_offset();
+        let state = &mut *self.state;
+        state.next = unsigned(self.head.end_offset());
+        state.ending.retain(|(marker, _)| *marker >= end);
+        match &mut state.producers {
+            Some(producers) => {
+                let began = producers.get(self.head.producer_id).and_then(|p| p.transaction_from);
+                state.ending.extend(began.map(|began| (self.head.base_offset, began)));
+                producers.end(&self.head, self.commit);
+            }
+            None => state.unseen_markers += 1,
         }
-        self.state.announced.remove(&self.head.producer_id);
-        self.state.life
+        state.announced.remove(&self.head.producer_id);
+        state.life
     }
 
     /// It was not.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::dispatch::{self, Answer};
@@ -84,22 +84,24 @@ pub(crate) async fn serve(
     let (input, output) = tokio::io::split(stream);
     let (answers, waiting) = mpsc::channel(UNDER_WAY);
     let session = Arc::new(session);
-    let reading = read(&front, &session, input, answers);
-    let writing = write(output, waiting);
+    let broken = Notify::new();
+    let reading = read(&front, &session, input, answers, &broken);
+    let writing = write(output, waiting, &broken);
     tokio::pin!(reading, writing);
-    // When the client says no more, or nothing that is understood, what it asked for before is
-    // still answered.
+    // Whatever was begun is done, whether or not anybody is there to be told: a change that is let
+    // go in the middle is on disk, and not known here. When the client says no more, or nothing that
+    // is understood, what it asked for before is still answered.
     tokio::select! {
         ended = &mut reading => {
-            if matches!(ended, Ended::Closed | Ended::Malformed(_)) {
-                let _ = writing.await;
+            match ended {
+                Ended::Closed | Ended::Malformed(_) => drop(writing.await),
+                // Some only wait for others, and change nothing.
+                Ended::Failed(_) | Ended::Silent => drop(timeout(STALLED, writing).await),
             }
             ended
         }
-        ended = &mut writing => match ended {
-            Ok(()) => Ended::Closed,
-            Err(ended) => ended,
-        },
+        // It goes on for as long as something may be asked.
+        written = &mut writing => written.err().unwrap_or(Ended::Closed),
     }
 }
 
@@ -108,36 +110,18 @@ async fn read(
     session: &Arc<Session>,
     mut input: impl AsyncRead + Unpin,
     answers: mpsc::Sender<Answer>,
+    broken: &Notify,
 ) -> Ended {
     let mut buffer = BytesMut::new();
     loop {
-        let length = match length(&mut input, &mut buffer).await {
-            Ok(length) => length,
+        let next = tokio::select! {
+            next = frame(front, session, &mut input, &mut buffer) => next,
+            () = broken.notified() => return io::Error::from(io::ErrorKind::BrokenPipe).into(),
+        };
+        let (frame, memory) = match next {
+            Ok(next) => next,
             Err(ended) => return ended,
         };
-        if length > FRAME_BYTES_MAX {
-            return Ended::Malformed(format!("a frame of {length} bytes"));
-        }
-        let memory = match length >= COUNTED_FRAME_BYTES {
-            true => {
-                let memory = Arc::clone(&front.shared.memory);
-                let wanted = u32::try_from(length).unwrap_or(u32::MAX);
-                memory.acquire_many_owned(wanted).await.ok()
-            }
-            false => None,
-        };
-        let seconds = (length / SLOWEST_BYTES_PER_SECOND) as u64;
-        let patience = STALLED + Duration::from_secs(seconds);
-        match timeout(patience, fill(&mut input, &mut buffer, length)).await {
-            Err(_) => return Ended::Silent,
-            Ok(Err(ended)) => return ended,
-            Ok(Ok(())) => {}
-        }
-        let frame = buffer.split_to(length).freeze();
-        let muted = session.muted(|| front.guard.clock().steady());
-        if !muted.is_zero() {
-            tokio::time::sleep(muted).await;
-        }
         let answer = match dispatch::start(front, session, frame).await {
             Ok(answer) => answer,
             Err(why) => return Ended::Malformed(why),
@@ -152,6 +136,36 @@ async fn read(
             return Ended::Closed;
         }
     }
+}
+
+/// The next request, and the right to the memory that it takes.
+async fn frame(
+    front: &Arc<Front>,
+    session: &Arc<Session>,
+    input: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Ended> {
+    let length = length(input, buffer).await?;
+    if length > FRAME_BYTES_MAX {
+        return Err(Ended::Malformed(format!("a frame of {length} bytes")));
+    }
+    let memory = match length >= COUNTED_FRAME_BYTES {
+        true => {
+            let memory = Arc::clone(&front.shared.memory);
+            let wanted = u32::try_from(length).unwrap_or(u32::MAX);
+            memory.acquire_many_owned(wanted).await.ok()
+        }
+        false => None,
+    };
+    let seconds = (length / SLOWEST_BYTES_PER_SECOND) as u64;
+    let patience = STALLED + Duration::from_secs(seconds);
+    timeout(patience, fill(input, buffer, length)).await.map_err(|_| Ended::Silent)??;
+    let frame = buffer.split_to(length).freeze();
+    let muted = session.muted(|| front.guard.clock().steady());
+    if !muted.is_zero() {
+        tokio::time::sleep(muted).await;
+    }
+    Ok((frame, memory))
 }
 
 /// Reads until the buffer has that many bytes.
@@ -192,15 +206,26 @@ async fn length(
     usize::try_from(length).map_err(|_| Ended::Malformed(format!("a frame of {length} bytes")))
 }
 
+/// Writes answers in their order. When that fails the rest are waited for all the same.
 async fn write(
     mut output: impl AsyncWrite + Unpin,
     mut waiting: mpsc::Receiver<Answer>,
+    broken: &Notify,
 ) -> Result<(), Ended> {
+    let mut done = Ok(());
     while let Some(answer) = waiting.recv().await {
-        let pieces = answer.await.map_err(Ended::Malformed)?;
-        write_pieces(&mut output, pieces).await?;
+        let pieces = answer.await;
+        if done.is_ok() {
+            done = match pieces {
+                Ok(pieces) => write_pieces(&mut output, pieces).await,
+                Err(why) => Err(Ended::Malformed(why)),
+            };
+            if done.is_err() {
+                broken.notify_one();
+            }
+        }
     }
-    Ok(())
+    done
 }
 
 async fn write_pieces(

@@ -206,6 +206,12 @@ async fn read_one(
     if committed_only && let Err(error) = learn(partition).await {
         return failed(wanted, errors::of_read(&error));
     }
+    // Asked for before the end, which goes on meanwhile. Where an append failed just now it is
+    // not known again: a reader of committed data asks once more.
+    let stable = partition.stable_offset();
+    if committed_only && stable.is_none() {
+        return failed(wanted, code::KAFKA_STORAGE_ERROR);
+    }
     let (start, end) = (partition.start_offset(), partition.end_offset());
     let from = wanted.fetch_offset;
     let mut data = PartitionData {
@@ -216,13 +222,8 @@ async fn read_one(
         records: Some(Bytes::new()),
         ..PartitionData::default()
     };
-    let below = match partition.must_learn() {
-        true => end,
-        false => {
-            data.last_stable_offset = partition.stable_offset();
-            if committed_only { data.last_stable_offset } else { end }
-        }
-    };
+    data.last_stable_offset = stable.unwrap_or(-1);
+    let below = stable.filter(|_| committed_only).unwrap_or(end);
     if from < start || from > end {
         return PartitionData {
             high_watermark: end,
@@ -256,7 +257,9 @@ async fn read_one(
         return data;
     }
     if committed_only {
-        let aborted = partition.aborted(from, below);
+        let Some(aborted) = partition.aborted(from, below) else {
+            return failed(wanted, code::KAFKA_STORAGE_ERROR);
+        };
         let told = aborted.iter().map(|aborted| AbortedTransaction {
             producer_id: aborted.producer,
             first_offset: aborted.first,

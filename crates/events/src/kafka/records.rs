@@ -76,8 +76,13 @@ async fn offset(
     let blocking = Arc::clone(partition);
     let found = match time_ms {
         LATEST if committed_only => {
-            learn(partition).await?;
-            return Ok((partition.stable_offset(), -1));
+            // An append that fails just now lets it be forgotten again.
+            loop {
+                learn(partition).await?;
+                if let Some(stable) = partition.stable_offset() {
+                    return Ok((stable, -1));
+                }
+            }
         }
         LATEST => return Ok((partition.end_offset(), -1)),
         EARLIEST | EARLIEST_LOCAL => return Ok((partition.start_offset(), -1)),

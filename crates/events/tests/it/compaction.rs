@@ -107,7 +107,7 @@ async fn append(world: &World, topic: &Arc<Topic>, batch: Batch) -> i64 {
 fn read(topic: &Topic) -> Kept {
     let partition = topic.partition(0).unwrap();
     partition.learn().unwrap();
-    let stable = partition.stable_offset();
+    let stable = partition.stable_offset().unwrap();
     let (mut kept, mut next) = (Kept::new(), partition.start_offset());
     loop {
         let pieces = partition.read(next, 1 << 20, stable).unwrap();
@@ -116,7 +116,7 @@ fn read(topic: &Topic) -> Kept {
         }
         let mut bytes = Bytes::from(pieces.concat());
         // As clients do: whoever aborted is passed over from where that began up to the marker.
-        let mut ahead = partition.aborted(next, stable);
+        let mut ahead = partition.aborted(next, stable).unwrap();
         ahead.sort_by_key(|aborted| aborted.first);
         ahead.reverse();
         let mut aborting = BTreeSet::new();

@@ -209,8 +209,8 @@ impl Model {
             let learned = drive(disk, &world.store, events::engine::log::learn(&partition)).await;
             learned.unwrap().unwrap();
             let end = partition.end_offset();
-            let stable = partition.stable_offset();
-            let aborted = partition.aborted(0, end);
+            let stable = partition.stable_offset().unwrap();
+            let aborted = partition.aborted(0, end).unwrap();
             let mut next = partition.start_offset();
             while next < end {
                 let pieces = partition.read(next, 1 << 20, end).unwrap();
@@ -399,4 +399,37 @@ async fn a_topic_that_was_deleted_leaves_nothing() {
         gone += usize::from(wanted == 1);
     }
     assert!((1..40).contains(&gone), "both were tried: {gone}");
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_durable_is_not_shown() {
+    let disk = CrashDisk::new(1);
+    let world = open(&disk).await.unwrap();
+    let creating = world.log.create("topic", 1, 1, BTreeMap::new());
+    let topic = drive(&disk, &world.store, creating).await.unwrap().unwrap();
+    let partition = topic.partition(0).unwrap();
+    for commit in [true, false] {
+        let began = world.transactions.begin_name("name", 60_000, None);
+        let who = drive(&disk, &world.store, began).await.unwrap().unwrap();
+        let wanted = vec![("topic".to_owned(), 0)];
+        let adding = world.transactions.add_partitions("name", who, wanted);
+        drive(&disk, &world.store, adding).await.unwrap().unwrap();
+        let one = batch(who.producer, who.epoch, 0, "value", true);
+        let appending = world.log.append(&topic, &partition, one);
+        let appending = drive(&disk, &world.store, appending).await.unwrap().unwrap();
+        let first = appending.base_offset;
+        drive(&disk, &world.store, appending.durable()).await.unwrap().unwrap();
+        assert_eq!(partition.stable_offset(), Some(first), "it is open");
+        let mut ending = pin!(world.transactions.end("name", who, commit));
+        // As far as it goes while nothing is written.
+        for _ in 0..10 {
+            let ready = std::future::poll_fn(|context| {
+                Poll::Ready(ending.as_mut().poll(context).is_ready())
+            });
+            assert!(!ready.await, "nothing was written");
+        }
+        assert_eq!(partition.stable_offset(), Some(first), "a crash would undo it");
+        drive(&disk, &world.store, ending).await.unwrap().unwrap();
+        assert_eq!(partition.stable_offset(), Some(first + 2), "with its marker");
+    }
 }
