@@ -108,7 +108,7 @@ volumes: {{data: {{}}}}
     let out = run_of_the_machine(
         &project,
         3,
-        "$MS up -d; $MS ps --json > after.json; $MS events; $MS exec web cat /data/x; $MS down",
+        "$MS up -d; $MS ps --json > after.json; $MS history; $MS exec web cat /data/x; $MS down",
     );
     let (said, also) = texts(&out);
     assert!(out.status.success(), "{said}\n{also}\n{}", project.engine_log());
