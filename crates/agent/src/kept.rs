@@ -31,7 +31,8 @@ pub fn kept(state: &Path) -> Option<Vec<OwnedFd>> {
 }
 
 fn not_running(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
 }
 
 fn ask(folder: &Path) -> io::Result<Vec<OwnedFd>> {
@@ -43,6 +44,37 @@ fn ask(folder: &Path) -> io::Result<Vec<OwnedFd>> {
     socket.set_write_timeout(Some(PATIENCE))?;
     socket.write_all(&wire::encode(&Request::Kept)?)?;
     let mut first = [0u8; 1];
-    let (_, descriptors) = descriptors::receive(&socket, &mut first)?;
-    Ok(descriptors)
+    match descriptors::receive(&socket, &mut first)? {
+        // It ended instead of answering.
+        (0, _) => Err(io::ErrorKind::ConnectionRefused.into()),
+        (_, descriptors) => Ok(descriptors),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn one_that_ends_instead_of_answering_does_not_run() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("instances/web.1");
+        fs::create_dir_all(&folder).unwrap();
+        assert!(kept(state.path()).is_none());
+        let listener = UnixListener::bind(folder.join("shim.sock")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Asked twice: with its question read and unread.
+                let (mut asked, _) = listener.accept().unwrap();
+                let _read = asked.read(&mut [0; 64]).unwrap();
+                drop(asked);
+                drop(listener.accept().unwrap());
+            });
+            assert!(kept(state.path()).is_none());
+            assert!(kept(state.path()).is_none());
+        });
+    }
 }

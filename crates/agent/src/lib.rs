@@ -50,7 +50,7 @@ pub use exit::Exit;
 pub use isolation::{Addressing, Isolation, Mode};
 pub use kept::kept;
 pub use left::{Left, left};
-pub use listen::Ports;
+pub use listen::{Ports, listens_in};
 pub use shim::LogLimits;
 pub use spec::{
     Base, Device, HealthSpec, HealthTest, Kernel, Limits, Logging, Mount, MountSource, ProcessSpec,

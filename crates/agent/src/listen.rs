@@ -5,6 +5,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
+use base::Ipv4Cidr;
+
 /// Ports on which an instance listens at its own address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
@@ -54,6 +56,14 @@ pub(crate) fn ports_by_address() -> HashMap<IpAddr, Ports> {
         found.entry(address.ip()).or_default().udp.insert(address.port());
     }
     found
+}
+
+/// Whether anything listens over TCP on an address of this range.
+pub fn listens_in(range: Ipv4Cidr) -> bool {
+    all("tcp", TCP_LISTEN).into_iter().any(|listener| match listener.address.ip() {
+        IpAddr::V4(address) => range.contains(address),
+        IpAddr::V6(_) => false,
+    })
 }
 
 /// Ports that clients get.
@@ -145,5 +155,7 @@ mod tests {
         let four = four.local_addr().unwrap();
         assert_eq!(own, [four]);
         assert!(ports_by_address()[&four.ip()].tcp.contains(&four.port()));
+        assert!(listens_in("127.77.1.2/32".parse().unwrap()));
+        assert!(!listens_in("127.77.9.0/24".parse().unwrap()));
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A claim is a bound abstract Unix socket named after the pool. Every instance's shim inherits
 //! it, so that the claim outlives a killed engine for as long as an instance uses the pool, and
-//! vanishes with the last of them. No file has to be cleaned up.
+//! vanishes with the last of them. No file has to be cleaned up. A pool that nobody asked for is
+//! left alone, too, where something listens in it: a program that knows nothing of claims, or what
+//! a killed shim has not yet taken with it.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -65,6 +67,7 @@ pub(crate) fn claim(
     stored
         .into_iter()
         .chain(defaults)
+        .filter(|pool| !agent::listens_in(*pool))
         .find_map(|pool| bind(pool).map(|fd| Claim { pool, held_by: vec![fd] }))
         .ok_or_else(|| {
             Problem::new("addresses-taken", "no pool of addresses is free")
@@ -77,6 +80,11 @@ fn taken(pool: Ipv4Cidr) -> Problem {
     Problem::new("addresses-taken", format!("the pool of addresses {pool} is in use"))
         .with_cause("another engine on this host, or an instance that it left, has claimed it")
         .with_next("give another with --addresses, or leave it out to take a free one")
+}
+
+/// Whether no engine and no instance of one has claimed it.
+pub(crate) fn is_unclaimed(pool: Ipv4Cidr) -> bool {
+    bind(pool).is_some()
 }
 
 fn bind(pool: Ipv4Cidr) -> Option<OwnedFd> {
@@ -97,6 +105,17 @@ mod tests {
         {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_others_listen_in_is_left_alone() {
+        let pool: Ipv4Cidr = "127.251.64.0/20".parse().unwrap();
+        assert_eq!(claim(None, Some(pool), None).unwrap().pool, pool);
+        let other = std::net::TcpListener::bind("127.251.64.9:0").unwrap();
+        assert_ne!(claim(None, Some(pool), None).unwrap().pool, pool);
+        assert_eq!(claim(Some(pool), None, None).unwrap().pool, pool, "whoever asks gets it");
+        drop(other);
+        assert_eq!(claim(None, Some(pool), None).unwrap().pool, pool);
     }
 
     #[test]

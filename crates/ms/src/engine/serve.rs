@@ -1,13 +1,15 @@
 //! The engine's life, in order: lock, open, bind, announce, work, drain.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agent::{Agent, AgentConfig};
 use base::metrics::Registry;
-use base::{Clock, Problem, SystemClock};
+use base::{Clock, Ipv4Cidr, Problem, SystemClock};
 use console::config::LOGIN;
 use console::socket::SocketPath;
 use console::{ConsoleConfig, Credentials, Listeners};
@@ -34,6 +36,9 @@ const REQUESTS_MAX: usize = 64;
 const DESCRIPTORS: u64 = 65_536;
 /// Those that it needs for itself.
 const DESCRIPTORS_OWN: u64 = 512;
+/// How often, and how many times, an instance that the engine before was starting is looked for.
+const BIRTH_POLL: Duration = Duration::from_millis(50);
+const BIRTH_POLLS: usize = 40;
 
 /// Runs the engine in `options.state` until it is told to end.
 pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
@@ -46,7 +51,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     let history = open_history(&state_dir)?;
     let logs = LogStore::open(state_dir.join("logs"), clock.clone()).map_err(internal)?;
 
-    let pool = claim_pool(&state_dir, options.addresses.as_deref())?;
+    let pool = claim_pool(&state_dir, options.addresses.as_deref()).await?;
     let agent_config = AgentConfig {
         inherit_fds: pool.held_by,
         ..AgentConfig::new(state_dir.clone(), pool.pool, clock.clone())
@@ -213,11 +218,11 @@ fn open_history(state_dir: &Path) -> Result<History, Problem> {
 }
 
 /// The pool is remembered in a file of its own, since it must be known before the store opens.
-fn claim_pool(state_dir: &Path, asked: Option<&str>) -> Result<pool::Claim, Problem> {
+async fn claim_pool(state_dir: &Path, asked: Option<&str>) -> Result<pool::Claim, Problem> {
     let path = state_dir.join("addresses");
     let stored = std::fs::read_to_string(&path).ok().and_then(|text| pool::read(text.trim()).ok());
     let asked = asked.map(pool::read).transpose()?;
-    let kept = agent::kept(state_dir);
+    let kept = kept(state_dir, stored).await;
     if let (Some(asked), Some(stored), true) = (asked, stored, kept.is_some())
         && asked != stored
     {
@@ -231,6 +236,20 @@ fn claim_pool(state_dir: &Path, asked: Option<&str>) -> Result<pool::Claim, Prob
         std::fs::write(&path, format!("{}\n", claim.pool)).map_err(internal)?;
     }
     Ok(claim)
+}
+
+/// What instances hold for us. One that was being started when the engine before us was killed may
+/// hold the pool and not answer yet: it gets a moment, or we would leave it alone there.
+async fn kept(state_dir: &Path, stored: Option<Ipv4Cidr>) -> Option<Vec<OwnedFd>> {
+    let folders = || std::fs::read_dir(state_dir.join("instances")).is_ok_and(|f| f.count() > 0);
+    for _ in 0..BIRTH_POLLS {
+        let kept = agent::kept(state_dir);
+        if kept.is_some() || stored.is_none_or(pool::is_unclaimed) || !folders() {
+            return kept;
+        }
+        tokio::time::sleep(BIRTH_POLL).await;
+    }
+    None
 }
 
 /// Binds the API's socket and the console's port.
