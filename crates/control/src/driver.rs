@@ -70,7 +70,8 @@ struct Inner {
 
 impl Control {
     /// Opens the embedded store at `path`, made when it is new, and loads the state. `seed` is
-    /// the source of jitter.
+    /// the source of jitter. `pool` is the same as before while anything of before runs: the names
+    /// that were resolved must go on leading there.
     ///
     /// # Errors
     /// [`ControlError::Store`] when the file is in use, unreadable, or holds what this version

@@ -211,12 +211,9 @@ impl State {
         self.live.rebooted = true;
     }
 
-    /// Moves addresses into the pool when it is another than before. While anything runs,
-    /// everything stays where it is: the names that were resolved must go on leading there.
+    /// Moves addresses into the pool when it is another than before. Whatever the records say, nothing
+    /// runs then: the pool before may be another engine's by now.
     pub(crate) fn readdress(&mut self) {
-        if self.instances.values().any(|r| r.phase.is_live()) {
-            return;
-        }
         let pool = self.pool;
         let mut taken = self.addresses();
         for service in self.services.values_mut().filter(|s| !pool.contains(s.address)) {

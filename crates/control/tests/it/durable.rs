@@ -219,3 +219,29 @@ fn moments_of_an_earlier_run_of_the_machine_hold_nothing_up() {
     let control = Control::open(&path, clock, 7, pool()).unwrap();
     assert_eq!(control.state().instances, state.instances);
 }
+
+#[test]
+fn in_another_pool_everything_has_another_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let clock = clock();
+    let control = Control::open(&path, clock.clone(), 7, pool()).unwrap();
+    let mut seen = Observation::default();
+    control.handle(&Event::Observed(seen.clone())).unwrap();
+    let handled = control.handle(&Event::Command(up([service("web", 2)]))).unwrap();
+    carry_out(&mut seen, &handled.actions, &clock);
+    settle(&control, &mut seen, &clock);
+    control.flush().unwrap();
+    drop(control);
+    // The power failed while all ran, and somebody else was faster with the old one.
+    clock.reboot();
+    let other = "127.65.0.0/24".parse().unwrap();
+    let control = Control::open(&path, clock.clone(), 7, other).unwrap();
+    let mut seen = Observation::default();
+    settle(&control, &mut seen, &clock);
+    let state = control.state();
+    let addresses = seen.instances.values().filter_map(|seen| seen.address);
+    let addresses: Vec<_> = addresses.chain(state.services.values().map(|s| s.address)).collect();
+    assert_eq!(addresses.len(), 3);
+    assert!(addresses.iter().all(|address| other.contains(*address)), "{addresses:?}");
+}
