@@ -143,6 +143,7 @@ async fn tick(front: Arc<Front>) {
         tokio::time::sleep(TICK).await;
         front.groups.tick();
         front.groups.tick_members().await;
+        front.groups.shares.tick(&|group| front.settings.share_rules(group)).await;
         front.transactions.tick().await;
     }
 }

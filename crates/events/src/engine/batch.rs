@@ -247,6 +247,16 @@ impl Batch {
         (bytes.len() >= HEAD_BYTES).then(|| Batch { head: Head::of(&bytes), bytes })
     }
 
+    /// The batches that whole ones are in a row.
+    pub fn each(batches: &Bytes) -> impl Iterator<Item = Batch> + use<> {
+        let mut rest = batches.clone();
+        std::iter::from_fn(move || {
+            let length = rest.get(8..12)?.first_chunk().copied().map(u32::from_be_bytes)?;
+            let whole = 12 + usize::try_from(length).ok()?;
+            (whole <= rest.len()).then(|| Batch::kept(rest.split_to(whole)))?
+        })
+    }
+
     /// How many records whole batches say that they have; none of them is looked into.
     pub fn count(mut batches: &[u8]) -> u64 {
         let mut count = 0;

@@ -94,6 +94,13 @@ pub const SETTINGS: &[Setting] = &[
         "How long a deletion is kept in a compacted topic.",
     ),
     setting(
+        "errors.deadletterqueue.group.enable",
+        Kind::Boolean,
+        "false",
+        true,
+        "Whether share groups may write their dead letters to it.",
+    ),
+    setting(
         "file.delete.delay.ms",
         Kind::Number(0, LONG),
         "60000",
@@ -314,6 +321,11 @@ impl TopicConfig {
     /// Whether old records go.
     pub fn is_deleted(&self) -> bool {
         self.get("cleanup.policy").split(',').any(|word| word.trim() == "delete")
+    }
+
+    /// Whether share groups may write their dead letters to it.
+    pub fn takes_dead_letters(&self) -> bool {
+        self.get("errors.deadletterqueue.group.enable").trim().eq_ignore_ascii_case("true")
     }
 
     /// Whether the log's clock gives times.

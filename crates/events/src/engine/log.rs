@@ -16,6 +16,7 @@ use volumes::{Owner, Volumes};
 use super::batch::{Batch, BatchError, Rules};
 use super::compaction::Compaction;
 use super::config::{self, TopicConfig};
+use super::groups::shares::topic_part;
 use super::journal::{Journal, Key, Kind};
 use super::partition::{AppendError, Appending, Partition};
 use super::sync::{lock, read, write};
@@ -110,6 +111,8 @@ pub struct Traffic {
     pub records_out: AtomicU64,
     /// Bytes of their batches.
     pub bytes_out: AtomicU64,
+    /// Records that a share group gave up on and that had no topic for dead letters to go to.
+    pub dead_letters_lost: AtomicU64,
 }
 
 impl Topic {
@@ -406,7 +409,7 @@ impl Log {
         Ok(())
     }
 
-    /// Deletes a topic with all its records, and the offsets of groups in it.
+    /// Deletes a topic with all its records, and what groups know of it.
     ///
     /// # Errors
     /// When it cannot be; then nothing changed.
@@ -418,6 +421,10 @@ impl Log {
         let offsets = self.journal.list(Kind::Offset, &[]);
         let own = offsets.into_iter().filter(|(key, _)| key.parts().get(1) == Some(&&*topic.name));
         let mut changes = vec![change(&topic.name, None)];
+        changes.extend(own.map(|(key, _)| (key, None)));
+        let id = topic_part(topic.id);
+        let shares = self.journal.list(Kind::Share, &[]).into_iter();
+        let own = shares.filter(|(key, _)| key.parts().get(1) == Some(&&*id));
         changes.extend(own.map(|(key, _)| (key, None)));
         self.journal.change(changes).await?;
         {

@@ -12,10 +12,10 @@ use kafka_wire::{
 
 use super::errors::{self, code};
 use super::node_settings::{self, Effect, NODE_SETTINGS, NodeSetting};
-use super::settings::{CLIENT_METRICS, GROUPS, NODES, Refused, Said, of_kind};
+use super::settings::{CLIENT_METRICS, DEAD_LETTERS, GROUPS, NODES, Refused, Said, of_kind};
 use super::{Front, NODE, Session};
 use crate::engine::config::{self, Kind};
-use crate::engine::log::Topic;
+use crate::engine::log::{Topic, TopicError};
 
 const TOPIC: i8 = 2;
 /// Levels of Java's logs, which are not here.
@@ -327,7 +327,12 @@ async fn set(
             if validate_only {
                 return front.settings.check(kind, name, &said).map_err(refused);
             }
-            front.settings.set(kind, name, said).await.map_err(refused)
+            let letters = said.get(DEAD_LETTERS).filter(|_| kind == GROUPS).cloned();
+            front.settings.set(kind, name, said).await.map_err(refused)?;
+            match letters.filter(|letters| !letters.trim().is_empty()) {
+                Some(letters) => make_letters(front, letters.trim()).await,
+                None => Ok(()),
+            }
         }
         LOGGERS => {
             let why = "There are no loggers whose level could be set.";
@@ -431,4 +436,17 @@ pub(crate) async fn list_resources(
         );
     }
     Response { config_resources, ..Response::default() }
+}
+
+/// Makes a topic of dead letters where there is none, as topics are made that somebody writes to.
+async fn make_letters(front: &Front, name: &str) -> Result<(), (i16, String)> {
+    if !front.log.options().auto_create || front.log.topic(name).is_some() {
+        return Ok(());
+    }
+    let takes = ("errors.deadletterqueue.group.enable".to_owned(), "true".to_owned());
+    let partitions = front.log.options().partitions;
+    match front.log.create(name, front.new_id(), partitions, [takes].into()).await {
+        Ok(_) | Err(TopicError::Exists(_)) => Ok(()),
+        Err(error) => Err((errors::of_topic(&error), error.to_string())),
+    }
 }

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::dispatch::{self, Answer};
-use super::{Front, Session};
+use super::{Front, Session, share};
 
 /// Requests of one connection that are under way.
 const UNDER_WAY: usize = 64;
@@ -91,7 +91,7 @@ pub(crate) async fn serve(
     // Whatever was begun is done, whether or not anybody is there to be told: a change that is let
     // go in the middle is on disk, and not known here. When the client says no more, or nothing that
     // is understood, what it asked for before is still answered.
-    tokio::select! {
+    let ended = tokio::select! {
         ended = &mut reading => {
             match ended {
                 Ended::Closed | Ended::Malformed(_) => drop(writing.await),
@@ -102,7 +102,9 @@ pub(crate) async fn serve(
         }
         // It goes on for as long as something may be asked.
         written = &mut writing => written.err().unwrap_or(Ended::Closed),
-    }
+    };
+    share::records::hung_up(&front, &session);
+    ended
 }
 
 async fn read(

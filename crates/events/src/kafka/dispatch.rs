@@ -13,7 +13,7 @@ use super::access::{Asker, Gated, Screened};
 use super::errors::code;
 use super::{Front, Session};
 use super::{acls, cluster, configs, features, fetch, figures, groups, members, offsets};
-use super::{produce, quotas, records, sasl, scram, topics, transactions};
+use super::{produce, quotas, records, sasl, scram, share, topics, transactions};
 use crate::security::quotas::Measure;
 
 /// The pieces of an answer, or why there is none and the connection ends.
@@ -115,6 +115,13 @@ table! {
     list_transactions 0..=2 => transactions::list,
     consumer_group_heartbeat 0..=1 => members::heartbeat,
     consumer_group_describe 0..=1 => members::describe,
+    share_group_heartbeat 1..=1 => share::members::heartbeat,
+    share_group_describe 1..=1 => share::members::describe,
+    share_fetch 1..=2 => share::records::fetch,
+    share_acknowledge 1..=2 => share::records::acknowledge,
+    describe_share_group_offsets 0..=1 => share::offsets::describe,
+    alter_share_group_offsets 0..=0 => share::offsets::alter,
+    delete_share_group_offsets 0..=0 => share::offsets::delete,
     list_config_resources 0..=1 => configs::list_resources,
     describe_topic_partitions 0..=0 => cluster::topic_partitions,
     event_figures 0..=0 => figures::figures,

@@ -81,6 +81,10 @@ pub(crate) mod code {
     pub(crate) const UNRELEASED_INSTANCE_ID: i16 = 111;
     pub(crate) const UNSUPPORTED_ASSIGNOR: i16 = 112;
     pub(crate) const STALE_MEMBER_EPOCH: i16 = 113;
+    pub(crate) const INVALID_RECORD_STATE: i16 = 121;
+    pub(crate) const SHARE_SESSION_NOT_FOUND: i16 = 122;
+    pub(crate) const INVALID_SHARE_SESSION_EPOCH: i16 = 123;
+    pub(crate) const SHARE_SESSION_LIMIT_REACHED: i16 = 133;
 }
 
 /// What a code means, in words, for whoever reads an answer.

@@ -22,6 +22,8 @@ pub(super) struct Feature {
 pub(super) const FEATURES: &[Feature] = &[
     // Consumer groups whose members are told what is theirs.
     Feature { name: "group.version", level: 1, min: 1 },
+    // Share groups.
+    Feature { name: "share.version", level: 1, min: 1 },
 ];
 
 /// Tells of them.

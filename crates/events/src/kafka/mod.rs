@@ -28,6 +28,7 @@ mod scram;
 mod screens;
 mod sessions;
 mod settings;
+mod share;
 mod speech;
 mod topics;
 mod transactions;
@@ -60,6 +61,7 @@ pub struct Front {
     pub(crate) groups: Arc<Groups>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) sessions: sessions::Sessions,
+    pub(crate) share_sessions: share::sessions::ShareSessions,
     pub(crate) shared: connection::Shared,
     pub(crate) counts: Counts,
     pub(crate) guard: Guard,
@@ -123,6 +125,7 @@ impl Front {
             groups,
             transactions,
             sessions: sessions::Sessions::default(),
+            share_sessions: share::sessions::ShareSessions::default(),
             shared: connection::Shared::default(),
             counts: Counts::default(),
             guard,

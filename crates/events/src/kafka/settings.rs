@@ -11,6 +11,9 @@ use bytes::Bytes;
 use super::NODE;
 use super::node_settings::{self, Effect};
 use crate::engine::config;
+use crate::engine::groups::letters::Address;
+use crate::engine::groups::share::Terms;
+use crate::engine::groups::shares::{Begin, Rules};
 use crate::engine::journal::{Journal, Key, Kind};
 use crate::engine::log::{Log, OpenError, Options};
 
@@ -24,6 +27,10 @@ const RESOURCES_MAX: usize = 50_000;
 
 /// Longest name of a resource.
 const NAME_BYTES_MAX: usize = 1024;
+
+/// The setting that names a group's topic of dead letters, and how all such topics begin.
+pub(super) const DEAD_LETTERS: &str = "errors.deadletterqueue.topic.name";
+const LETTERS_PREFIX: &str = "dlq.";
 
 /// What was said of one resource.
 pub(super) type Said = BTreeMap<String, String>;
@@ -69,10 +76,28 @@ const GROUP_SETTINGS: &[Setting] = &[
         "After how long without a word a member is gone.",
     ),
     setting(
+        "errors.deadletterqueue.copy.record.enable",
+        config::Kind::Boolean,
+        "false",
+        "Whether dead letters hold keys, values and headers of their records.",
+    ),
+    setting(
+        DEAD_LETTERS,
+        config::Kind::Text,
+        "",
+        "Topic of records that a share group gave up on: dlq. and more, made if need be.",
+    ),
+    setting(
         "share.auto.offset.reset",
         config::Kind::Text,
         "latest",
         "Where a share group begins: earliest, latest, or by_duration:PnDTnHnMn.nS.",
+    ),
+    setting(
+        "share.delivery.count.limit",
+        config::Kind::Number(2, 10),
+        "5",
+        "How often a record is delivered before the group gives up on it.",
     ),
     setting(
         "share.heartbeat.interval.ms",
@@ -85,6 +110,12 @@ const GROUP_SETTINGS: &[Setting] = &[
         config::Kind::OneOf(&["read_committed", "read_uncommitted"]),
         "read_uncommitted",
         "Whether records of transactions that did not end well are given out.",
+    ),
+    setting(
+        "share.partition.max.record.locks",
+        config::Kind::Number(100, 10_000),
+        "2000",
+        "Records of a partition that are not done with, at most.",
     ),
     setting(
         "share.record.lock.duration.ms",
@@ -172,6 +203,32 @@ impl Settings {
         said.unwrap_or_else(|| default().map_or("", |setting| setting.default).to_owned())
     }
 
+    /// What a share group does with records.
+    pub(crate) fn share_rules(&self, group: &str) -> Rules {
+        let number = |name: &str| self.of_group(group, name).trim().parse::<u64>();
+        let topic = self.of_group(group, DEAD_LETTERS);
+        let copies = self.of_group(group, "errors.deadletterqueue.copy.record.enable");
+        let topic = topic.trim();
+        // All of these were checked when they were said.
+        Rules {
+            terms: Terms {
+                lock_ms: number("share.record.lock.duration.ms").unwrap_or(30_000),
+                deliveries_max: number("share.delivery.count.limit")
+                    .ok()
+                    .and_then(|limit| u16::try_from(limit).ok())
+                    .unwrap_or(5),
+                live_max: number("share.partition.max.record.locks").unwrap_or(2000),
+            },
+            begin: Begin::parse(&self.of_group(group, "share.auto.offset.reset"))
+                .unwrap_or(Begin::Latest),
+            committed_only: self.of_group(group, "share.isolation.level") == "read_committed",
+            letters_to: (!topic.is_empty()).then(|| Address {
+                topic: topic.into(),
+                copies_records: copies.trim().eq_ignore_ascii_case("true"),
+            }),
+        }
+    }
+
     /// Names of resources of a kind that something is said of.
     pub(super) fn names(&self, kind: i8) -> Vec<String> {
         let said = self.said.read().unwrap_or_else(PoisonError::into_inner);
@@ -193,7 +250,8 @@ impl Settings {
             kind => {
                 let found = of_kind(kind).iter().find(|one| one.name == setting);
                 let found = found.ok_or_else(|| format!("Unknown configuration {setting}"))?;
-                found.kind.check(setting, value)
+                found.kind.check(setting, value)?;
+                check_group(setting, value)
             }
         });
         each.map_err(Refused::Config)
@@ -249,6 +307,18 @@ impl Settings {
             }
         }
         options
+    }
+}
+
+fn check_group(name: &str, value: &str) -> Result<(), String> {
+    let is_fine = match name {
+        "share.auto.offset.reset" => Begin::parse(value).is_some(),
+        DEAD_LETTERS => value.trim().is_empty() || value.trim().starts_with(LETTERS_PREFIX),
+        _ => true,
+    };
+    match is_fine {
+        true => Ok(()),
+        false => Err(format!("Invalid value {value} for configuration {name}")),
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct Broker {
     runtime: Runtime,
     addr: SocketAddr,
     part: Arc<Part>,
+    clock: Arc<ManualClock>,
     end: oneshot::Sender<()>,
     _folder: TempDir,
 }
@@ -30,9 +31,11 @@ impl Broker {
     pub(crate) fn start() -> Broker {
         let folder = TempDir::new().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let clock = Arc::new(ManualClock::default());
+        let own: Arc<ManualClock> = Arc::clone(&clock);
         let (part, bound) = runtime.block_on(async {
             let config = Config { folder: folder.path().to_owned(), ..Config::default() };
-            let part = Part::open(&config, Arc::new(ManualClock::default())).await.unwrap();
+            let part = Part::open(&config, own).await.unwrap();
             (Arc::new(part), tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap())
         });
         let addr = bound.local_addr().unwrap();
@@ -46,7 +49,7 @@ impl Broker {
         };
         tasks.spawn_on(task, runtime.handle());
         tasks.detach_all();
-        Broker { runtime, addr, part, end, _folder: folder }
+        Broker { runtime, addr, part, clock, end, _folder: folder }
     }
 
     pub(crate) fn stop(self) {
@@ -57,6 +60,10 @@ impl Broker {
 
     pub(crate) fn part(&self) -> &Part {
         &self.part
+    }
+
+    pub(crate) fn clock(&self) -> &ManualClock {
+        &self.clock
     }
 
     pub(crate) fn connect(&self) -> Client {

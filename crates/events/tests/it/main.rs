@@ -10,4 +10,6 @@ mod frames;
 mod log;
 mod members;
 mod members_crash;
+mod shares;
+mod shares_crash;
 mod versions;

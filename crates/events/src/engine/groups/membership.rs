@@ -267,6 +267,9 @@ impl Group {
     pub fn phase(&self) -> Phase {
         if self.members.is_empty() {
             Phase::Empty
+        } else if self.sharing == Sharing::Share {
+            // Nobody waits for anybody else.
+            Phase::Stable
         } else if self.assignment_epoch < self.epoch {
             Phase::Assigning
         } else if self.members.values().all(|member| member.is_settled(self.assignment_epoch)) {

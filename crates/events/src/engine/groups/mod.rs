@@ -11,11 +11,13 @@ pub mod classic;
 mod consumer;
 #[cfg(test)]
 mod consumer_tests;
+pub mod letters;
 pub mod membership;
 pub mod mixed;
 pub mod offsets;
 mod rosters;
 pub mod share;
+pub mod shares;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -28,6 +30,7 @@ use self::classic::{Group, GroupError, Join, Joined, Out, State, Token};
 use self::membership::Sharing;
 use self::mixed::Speech;
 use self::rosters::Roster;
+use self::shares::Shares;
 use super::journal::{Change, Key, Kind};
 use super::log::Log;
 use super::sync::lock;
@@ -47,6 +50,8 @@ pub struct Groups {
     all: Mutex<HashMap<String, Slot>>,
     first_delay_ms: u64,
     speech: OnceLock<&'static dyn Speech>,
+    /// What share groups have of partitions.
+    pub shares: Shares,
 }
 
 /// A group of either kind.
@@ -136,7 +141,9 @@ impl Groups {
     pub fn open(log: &Arc<Log>, first_delay: Duration) -> Arc<Groups> {
         let first_delay_ms = u64::try_from(first_delay.as_millis()).unwrap_or(u64::MAX);
         let (log, speech) = (Arc::clone(log), OnceLock::new());
-        let groups = Arc::new(Groups { log, all: Mutex::default(), first_delay_ms, speech });
+        let shares = Shares::new(&log);
+        let groups =
+            Arc::new(Groups { log, all: Mutex::default(), first_delay_ms, speech, shares });
         groups.load();
         groups
     }

@@ -233,9 +233,13 @@ impl Groups {
         if !now.group.members.is_empty() {
             return Ok(Some(false));
         }
-        self.log.journal.change(self.without(name)).await?;
+        let (shares, _writing) = self.shares.forgetting(name).await;
+        let mut changes = self.without(name);
+        changes.extend(shares);
+        self.log.journal.change(changes).await?;
         now.is_gone = true;
         lock(&self.all).remove(name);
+        self.shares.forgotten(name);
         Ok(Some(true))
     }
 
