@@ -152,8 +152,14 @@ fn go(address: &str) -> Results {
 fn java(version: &str, address: &str) -> Results {
     let dir = folder().join(format!("java-{version}"));
     let path = maven::class_path(&dir, &[("kafka-clients", version)])?;
-    let source = clients().join("java/Jobs.java");
-    run::run_in(&dir, "javac", &["-nowarn", "-cp", &path, "-d", "out", &source.to_string_lossy()])?;
+    let is_old = version.starts_with("3.");
+    let sources = ["java/Jobs.java", "java/ShareJobs.java"].map(|name| clients().join(name));
+    let sources =
+        sources.iter().take(if is_old { 1 } else { 2 }).map(|path| path.to_string_lossy());
+    let sources: Vec<_> = sources.collect();
+    let mut words = vec!["-nowarn", "-cp", &path, "-d", "out"];
+    words.extend(sources.iter().map(AsRef::as_ref));
+    run::run_in(&dir, "javac", &words)?;
     Ok(tap(&printed(&dir, "java", &["-cp", &format!("{path}:out"), "Jobs", address], &[])?))
 }
 

@@ -28,6 +28,9 @@ const BLOCK: i64 = 1000;
 /// Longest that a transaction may take, in milliseconds.
 pub const TIMEOUT_MS_MAX: i64 = 900_000;
 
+/// Highest epoch that a producer begins anything with.
+const EPOCH_MAX: i16 = i16::MAX - 2;
+
 /// Most names.
 const NAMES_MAX: usize = 100_000;
 
@@ -58,7 +61,7 @@ pub enum TransactionError {
 }
 
 /// Who may write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The producer's number.
     pub producer: i64,
@@ -83,6 +86,9 @@ pub struct Transaction {
     offsets: BTreeMap<String, Vec<(String, i32, Committed)>>,
     /// How the last one ended.
     committed: Option<bool>,
+    /// Who ended it, if that raised the epoch: asked again, they get the same answer.
+    #[serde(default)]
+    ended_by: Option<Identity>,
 }
 
 impl Transaction {
@@ -184,6 +190,7 @@ impl Transactions {
                 partitions: BTreeSet::new(),
                 offsets: BTreeMap::new(),
                 committed: None,
+                ended_by: None,
             },
             Some(known) => {
                 if let Some(before) = before {
@@ -201,13 +208,13 @@ impl Transactions {
             next = self.end_now(name, &held, next, false, true).await?;
         }
         // The last epoch is left for the one who aborts what this one leaves open.
-        if next.epoch >= i16::MAX - 2 {
+        if next.epoch >= EPOCH_MAX {
             next.producer = self.new_producer().await?;
             next.epoch = -1;
         }
         next.epoch += 1;
         next.timeout_ms = timeout_ms;
-        next.committed = None;
+        (next.committed, next.ended_by) = (None, None);
         self.log.journal.change(vec![change(name, &next)]).await?;
         let identity = Identity { producer: next.producer, epoch: next.epoch };
         *lock(&held.now) = Some(next);
@@ -305,6 +312,40 @@ impl Transactions {
         }
     }
 
+    /// Ends a transaction, and raises the epoch of its producer, so that nothing that is late can
+    /// become part of the next one (KIP-890). Returns who the producer is from now on.
+    ///
+    /// # Errors
+    /// When it may not, or cannot: then it is open as before.
+    pub async fn end_and_go_on(
+        &self,
+        name: &str,
+        identity: Identity,
+        commit: bool,
+    ) -> Result<Identity, TransactionError> {
+        let held = self.name(name).ok_or(TransactionError::Mapping)?;
+        let _one = held.changing.lock().await;
+        let now = lock(&held.now).clone().ok_or(TransactionError::Mapping)?;
+        let known = Identity { producer: now.producer, epoch: now.epoch };
+        // It was asked before, and the answer was lost.
+        if now.since_ms.is_none() && now.ended_by == Some(identity) && now.committed == Some(commit)
+        {
+            return Ok(known);
+        }
+        let now = self.check(&held, identity)?;
+        if now.since_ms.is_none() && commit {
+            return Err(TransactionError::State);
+        }
+        let mut next = self.end_now(name, &held, now, commit, true).await?;
+        if next.epoch > EPOCH_MAX {
+            next.producer = self.new_producer().await?;
+            next.epoch = 0;
+            self.log.journal.change(vec![change(name, &next)]).await?;
+            *lock(&held.now) = Some(next.clone());
+        }
+        Ok(Identity { producer: next.producer, epoch: next.epoch })
+    }
+
     /// Writes the end: one group. `fence` raises the epoch, so that whoever wrote may not go on.
     async fn end_now(
         &self,
@@ -315,6 +356,8 @@ impl Transactions {
         fence: bool,
     ) -> Result<Transaction, TransactionError> {
         let all = partitions(&self.log, &next);
+        let before = Identity { producer: next.producer, epoch: next.epoch };
+        next.ended_by = fence.then_some(before);
         if fence {
             next.epoch = next.epoch.saturating_add(1);
         }

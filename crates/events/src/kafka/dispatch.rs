@@ -87,9 +87,9 @@ table! {
     init_producer_id 0..=5 => transactions::init_producer_id,
     offset_for_leader_epoch 2..=4 => records::leader_epoch,
     add_partitions_to_txn 0..=3 => transactions::add_partitions,
-    add_offsets_to_txn 0..=3 => transactions::add_offsets,
-    end_txn 0..=4 => transactions::end,
-    txn_offset_commit 0..=4 => transactions::commit_offsets,
+    add_offsets_to_txn 0..=4 => transactions::add_offsets,
+    end_txn 0..=5 => transactions::end,
+    txn_offset_commit 0..=5 => transactions::commit_offsets,
     describe_acls 1..=3 => acls::describe,
     create_acls 1..=3 => acls::create,
     delete_acls 1..=3 => acls::delete,
@@ -136,8 +136,9 @@ const API_VERSIONS: Api = <kafka_wire::api_versions::Request as Request>::API;
 /// server without compression.
 const PRODUCE_MIN: i16 = 0;
 
-/// Highest of Produce: from 12 on transactions need no request that names their partitions.
-const PRODUCE_MAX: i16 = 11;
+/// Highest of Produce: from 12 on transactions need no request that names their partitions, from 13
+/// on topics are said by their ids.
+const PRODUCE_MAX: i16 = 13;
 
 /// From this number on requests are this log's own: other clients may stumble over them, so they are
 /// served and not advertised.

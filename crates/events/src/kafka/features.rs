@@ -24,6 +24,8 @@ pub(super) const FEATURES: &[Feature] = &[
     Feature { name: "group.version", level: 1, min: 1 },
     // Share groups.
     Feature { name: "share.version", level: 1, min: 1 },
+    // Transactions that raise their producer's epoch at each end (KIP-890).
+    Feature { name: "transaction.version", level: 2, min: 0 },
 ];
 
 /// Tells of them.

@@ -13,10 +13,11 @@ use kafka_wire::produce::{
 };
 
 use super::errors::{self, code};
-use super::{Front, Session, quotas};
+use super::{Front, Session, quotas, transactions};
 use crate::engine::batch::{Batch, BatchError};
 use crate::engine::log::Topic;
 use crate::engine::partition::Appending;
+use crate::engine::transactions::{Identity, TransactionError};
 use crate::security::acls::{Operation, Resource};
 use crate::security::quotas::Measure;
 
@@ -46,6 +47,10 @@ pub(crate) async fn start(
     let name = request.transactional_id.as_deref();
     let may_name = name
         .is_none_or(|name| front.may(session, Operation::Write, Resource::TransactionalId, name));
+    let joined = match name.filter(|_| may_name && header.version >= 12) {
+        Some(name) => join(front, session, name, &request).await,
+        None => Ok(()),
+    };
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
         let topic = front.allowed_topic(session, Operation::Write, &data.name, data.topic_id);
@@ -59,6 +64,10 @@ pub(crate) async fn start(
                     refused(&partition, code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, None)
                 }
                 (Err(error), _) => refused(&partition, *error, None),
+                _ if let Err(error) = &joined => {
+                    let why = error.to_string();
+                    refused(&partition, transactions::code_of(error, false), Some(why))
+                }
                 (Ok(topic), _) => one(front, topic, partition).await,
             };
             outcomes.push(outcome);
@@ -71,6 +80,37 @@ pub(crate) async fn start(
         topics.push((response, outcomes));
     }
     Started { topics, wait }
+}
+
+/// From version 12 on nobody says before what a transaction writes to: it is what is written to.
+async fn join(
+    front: &Arc<Front>,
+    session: &Session,
+    name: &str,
+    request: &Request,
+) -> Result<(), TransactionError> {
+    let mut wanted: Vec<(Identity, Vec<(String, i32)>)> = Vec::new();
+    for data in &request.topic_data {
+        let topic = front.allowed_topic(session, Operation::Write, &data.name, data.topic_id);
+        let Ok(topic) = topic else { continue };
+        for one in data.partition_data.iter().filter(|one| topic.partition(one.index).is_some()) {
+            let batch = one.records.clone().and_then(Batch::kept);
+            let Some(head) = batch.map(|batch| batch.head) else { continue };
+            if !head.is_transactional() {
+                continue;
+            }
+            let identity = Identity { producer: head.producer_id, epoch: head.producer_epoch };
+            let place = (topic.name.clone(), one.index);
+            match wanted.last_mut().filter(|(last, _)| *last == identity) {
+                Some((_, places)) => places.push(place),
+                None => wanted.push((identity, vec![place])),
+            }
+        }
+    }
+    for (identity, places) in wanted {
+        front.transactions.add_partitions(name, identity, places).await?;
+    }
+    Ok(())
 }
 
 fn refused(data: &PartitionProduceData, error_code: i16, message: Option<String>) -> Outcome {

@@ -15,7 +15,7 @@ use crate::engine::log::learn;
 use crate::engine::transactions::{Identity, TransactionError};
 
 /// Codes changed when clients learned to tell a newer instance from a number that is wrong.
-fn code_of(error: &TransactionError, knows_fenced: bool) -> i16 {
+pub(super) fn code_of(error: &TransactionError, knows_fenced: bool) -> i16 {
     match error {
         TransactionError::Mapping => code::INVALID_PRODUCER_ID_MAPPING,
         TransactionError::Fenced if knows_fenced => code::PRODUCER_FENCED,
@@ -201,7 +201,21 @@ pub(crate) async fn end(
     request: end_txn::Request,
 ) -> end_txn::Response {
     let identity = Identity { producer: request.producer_id, epoch: request.producer_epoch };
-    let done = front.transactions.end(&request.transactional_id, identity, request.committed).await;
+    let (name, commit) = (&request.transactional_id, request.committed);
+    if header.version >= 5 {
+        return match front.transactions.end_and_go_on(name, identity, commit).await {
+            Ok(next) => end_txn::Response {
+                producer_id: next.producer,
+                producer_epoch: next.epoch,
+                ..end_txn::Response::default()
+            },
+            Err(error) => {
+                let error_code = code_of(&error, true);
+                end_txn::Response { error_code, ..end_txn::Response::default() }
+            }
+        };
+    }
+    let done = front.transactions.end(name, identity, commit).await;
     end_txn::Response {
         error_code: done.err().map_or(0, |error| code_of(&error, header.version >= 2)),
         ..end_txn::Response::default()

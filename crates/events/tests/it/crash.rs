@@ -170,8 +170,43 @@ impl Model {
     ) -> Option<()> {
         let store = &world.store;
         let begun = world.transactions.begin_name("transactions", 60_000, None);
-        let Identity { producer, epoch } = drive(disk, store, begun).await?.ok()?;
-        let identity = Identity { producer, epoch };
+        let mut identity = drive(disk, store, begun).await?.ok()?;
+        while random.chance(1, 2) {
+            // The producer goes on with another epoch.
+            let commits = self.write(disk, world, topic, identity, random).await?;
+            let ended = world.transactions.end_and_go_on("transactions", identity, commits);
+            let next = drive(disk, store, ended).await?.ok()?;
+            assert_ne!(next, identity);
+            self.ended(identity, commits);
+            // Asked again, it says the same; an older one is told that it is.
+            let again = world.transactions.end_and_go_on("transactions", identity, commits);
+            assert_eq!(drive(disk, store, again).await?.ok()?, next);
+            let other = world.transactions.end_and_go_on("transactions", identity, !commits);
+            assert!(drive(disk, store, other).await?.is_err());
+            identity = next;
+        }
+        let commits = self.write(disk, world, topic, identity, random).await?;
+        let ended = world.transactions.end("transactions", identity, commits);
+        drive(disk, store, ended).await?.ok()?;
+        self.ended(identity, commits);
+        Some(())
+    }
+
+    fn ended(&mut self, by: Identity, commits: bool) {
+        let name = format!("transaction {}/{}", by.producer, by.epoch);
+        if commits { &mut self.committed } else { &mut self.aborted }.insert(name);
+    }
+
+    /// Writes a transaction, and says whether it is to be committed; `None` if it is left open.
+    async fn write(
+        &mut self,
+        disk: &CrashDisk,
+        world: &World,
+        topic: &Arc<Topic>,
+        identity: Identity,
+        random: &mut Random,
+    ) -> Option<bool> {
+        let (store, Identity { producer, epoch }) = (&world.store, identity);
         let name = format!("transaction {producer}/{epoch}");
         let all: Vec<(String, i32)> = (0..PARTITIONS).map(|at| (topic.name.clone(), at)).collect();
         drive(disk, store, world.transactions.add_partitions("transactions", identity, all))
@@ -190,11 +225,7 @@ impl Model {
             // Left open: whoever comes next aborts it.
             return None;
         }
-        let commits = random.chance(2, 3);
-        let ended = world.transactions.end("transactions", identity, commits);
-        drive(disk, store, ended).await?.ok()?;
-        if commits { &mut self.committed } else { &mut self.aborted }.insert(name);
-        Some(())
+        Some(random.chance(2, 3))
     }
 
     async fn check(&self, disk: &CrashDisk, world: &World) {

@@ -12,4 +12,5 @@ mod members;
 mod members_crash;
 mod shares;
 mod shares_crash;
+mod transactions;
 mod versions;

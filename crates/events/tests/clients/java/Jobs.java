@@ -1,4 +1,5 @@
-// The Java clients do their whole job. Usage: java -cp … Jobs HOST:PORT [JOB …]; share groups only with 4.1 and later.
+// The Java clients do their whole job. Usage: java -cp … Jobs HOST:PORT [JOB …]; share groups (ShareJobs) only
+// where that is compiled beside it.
 
 import java.time.Duration;
 import java.util.*;
@@ -360,6 +361,11 @@ public final class Jobs {
         jobs.put("groups_are_administered", Jobs::groupsAreAdministered);
         jobs.put("records_are_deleted_and_found_by_time", Jobs::recordsAreDeletedAndFoundByTime);
         jobs.put("the_cluster_is_described", Jobs::theClusterIsDescribed);
+        try {
+            Class.forName("ShareJobs").getMethod("add", Map.class).invoke(null, jobs);
+        } catch (ClassNotFoundException none) {
+            // An older client.
+        }
         int number = 0;
         boolean failed = false;
         var wanted = Arrays.asList(arguments).subList(Math.min(1, arguments.length), arguments.length);
