@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 var (
@@ -194,6 +195,59 @@ func aTransactSessionIsExactlyOnce(ctx context.Context) {
 	equal(found, wanted, "moved values")
 }
 
+// Two members of one partition; one record is released once, one rejected, and nobody gets what another had.
+func aQueueIsWorkedOffTogether(ctx context.Context) {
+	made, group := topic(ctx, "queue", 1), name("queue")
+	produce(ctx, made, values(1000))
+	earliest := "earliest"
+	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	config.Name, config.Value = "share.auto.offset.reset", &earliest
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeGroupConfig, group
+	resource.Configs = append(resource.Configs, config)
+	request := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	request.Resources = append(request.Resources, resource)
+	admin := client()
+	defer admin.Close()
+	_, err := request.RequestWith(ctx, admin)
+	check(err)
+	first, second := client(kgo.ShareGroup(group), kgo.ConsumeTopics(made), kgo.ShareMaxRecords(50)),
+		client(kgo.ShareGroup(group), kgo.ConsumeTopics(made), kgo.ShareMaxRecords(50))
+	seen, busy := map[string][]int32{}, map[int]bool{}
+	for deliveries := 0; deliveries < 1001; {
+		check(ctx.Err())
+		for at, member := range []*kgo.Client{first, second} {
+			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			fetches := member.PollRecords(short, 50)
+			cancel()
+			fetches.EachRecord(func(record *kgo.Record) {
+				value := string(record.Value)
+				seen[value] = append(seen[value], record.DeliveryCount())
+				busy[at] = true
+				deliveries++
+				switch {
+				case record.Offset == 7 && record.DeliveryCount() == 1:
+					record.Ack(kgo.AckRelease)
+				case record.Offset == 8:
+					record.Ack(kgo.AckReject)
+				default:
+					record.Ack(kgo.AckAccept)
+				}
+			})
+			check(member.FlushAcks(ctx))
+		}
+	}
+	equal(len(seen), 1000, "different records")
+	equal(len(busy), 2, "members that did something")
+	equal(fmt.Sprint(seen[values(1000)[7]]), "[1 2]", "deliveries of the one that was released")
+	first.Close()
+	second.Close()
+	lags, err := kadm.NewClient(admin).DescribeShareGroupOffsets(ctx, group)
+	check(err)
+	found, _ := lags[group].Offsets.Lookup(made, 0)
+	equal(found.StartOffset, int64(1000), "where the group is")
+}
+
 func timesFindOffsets(ctx context.Context) {
 	made := topic(ctx, "times", 1)
 	c := client()
@@ -224,6 +278,7 @@ func main() {
 		{"a_group_goes_on_where_it_stood", aGroupGoesOnWhereItStood},
 		{"transactions_commit_and_abort", transactionsCommitAndAbort},
 		{"a_transact_session_is_exactly_once", aTransactSessionIsExactlyOnce},
+		{"a_queue_is_worked_off_together", aQueueIsWorkedOffTogether},
 		{"times_find_offsets", timesFindOffsets},
 	}
 	failed := false
