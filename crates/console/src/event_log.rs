@@ -264,7 +264,7 @@ pub struct GroupView {
     pub assignor: String,
     /// Who is in it.
     pub members: Vec<MemberView>,
-    /// How far it is, by topic and partition; empty for a share group.
+    /// How far it is, by topic and partition.
     pub partitions: Vec<LagView>,
     /// Messages that it has not read, in all partitions where it said how far it is.
     pub lag: Option<u64>,
@@ -292,7 +292,7 @@ pub struct LagView {
     pub topic: String,
     /// The partition.
     pub partition: u32,
-    /// The offset that it reads next, if it said so.
+    /// The offset that it reads next, if it said so; the first that a share group is not done with.
     pub committed: Option<u64>,
     /// The offset that the partition's next message gets; none when the partition is gone.
     pub end: Option<u64>,

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::{Buf, Bytes};
 use kafka_wire::{
-    Codec, Reader, consumer_group_describe, consumer_protocol_assignment, describe_groups,
-    list_groups, offset_commit, offset_fetch, share_group_describe,
+    Codec, Reader, alter_share_group_offsets, consumer_group_describe,
+    consumer_protocol_assignment, describe_groups, describe_share_group_offsets, list_groups,
+    offset_commit, offset_fetch, share_group_describe,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -32,7 +33,7 @@ pub struct Group {
     pub assignor: String,
     /// Who is in it.
     pub members: Vec<Member>,
-    /// How far it is, in each partition that it read or has; empty for a share group.
+    /// How far it is, in each partition that it read or has.
     pub lags: Vec<Lag>,
 }
 
@@ -58,8 +59,10 @@ pub struct Lag {
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// The offset that it reads next, if it said so.
+    /// The offset that it reads next, if it said so; the first that a share group is not done with.
     pub committed: Option<i64>,
+    /// Messages that a share group is not done with: not all after the first are open.
+    pub open: Option<i64>,
     /// The offset that the partition's next message gets, if the partition is still there.
     pub end: Option<i64>,
     /// Who has the partition.
@@ -69,6 +72,9 @@ pub struct Lag {
 impl Lag {
     /// Messages that it has not read.
     pub fn messages(&self) -> Option<i64> {
+        if self.open.is_some() {
+            return self.open;
+        }
         Some((self.end? - self.committed?).max(0))
     }
 }
@@ -144,11 +150,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 found.extend(self.share(&share).await?);
             }
             let mut offsets = self.committed([classic, consumer].concat()).await?;
+            let mut undone = self.undone(share).await?;
             for group in some.iter_mut() {
                 if let Some((state, assignor, members)) = found.remove(&group.name) {
                     (group.state, group.assignor, group.members) = (state, assignor, members);
                 }
-                group.lags = lags(group, offsets.remove(&group.name).unwrap_or_default());
+                group.lags = match undone.remove(&group.name) {
+                    Some(undone) => undone,
+                    None => lags(group, offsets.remove(&group.name).unwrap_or_default()),
+                };
             }
         }
         let all = groups.iter().flat_map(|group| &group.lags);
@@ -266,6 +276,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(found)
     }
 
+    /// Where share groups are, by group.
+    async fn undone(
+        &mut self,
+        names: Vec<String>,
+    ) -> Result<HashMap<String, Vec<Lag>>, ClientError> {
+        use describe_share_group_offsets as wire;
+        if names.is_empty() || !self.serves::<wire::Request>() {
+            return Ok(HashMap::new());
+        }
+        let groups = names.into_iter().map(|name| wire::DescribeShareGroupOffsetsRequestGroup {
+            group_id: name.into(),
+            topics: None,
+        });
+        let request = wire::Request { groups: groups.collect() };
+        let answer = self.ask(&request, 0..=1).await?;
+        let mut found = HashMap::new();
+        for group in answer.groups.into_iter().filter(|group| group.error_code == 0) {
+            let mut lags = Vec::new();
+            for topic in group.topics {
+                let all = topic.partitions.into_iter();
+                lags.extend(all.filter(|one| one.error_code == 0).map(|one| Lag {
+                    topic: topic.topic_name.to_string(),
+                    partition: one.partition_index,
+                    committed: (one.start_offset >= 0).then_some(one.start_offset),
+                    open: (one.lag >= 0).then_some(one.lag),
+                    ..Lag::default()
+                }));
+            }
+            found.insert(group.group_id.to_string(), lags);
+        }
+        Ok(found)
+    }
+
     /// Moves a group without members to a position in a topic, or in one of its partitions. A group
     /// that is not there yet begins there.
     ///
@@ -278,6 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         partition: Option<i32>,
         position: Position,
     ) -> Result<Vec<Moved>, ClientError> {
+        let mut is_share = false;
         let before = match self.group(group).await {
             Ok(found) if !found.members.is_empty() => {
                 let members = found.members.iter().map(|member| {
@@ -290,18 +334,55 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     why: members.join(", "),
                 });
             }
-            Ok(found) => found.lags,
+            Ok(found) => {
+                is_share = found.kind == "share";
+                found.lags
+            }
             Err(error) if error.code() == Some(NO_GROUP) => Vec::new(),
             Err(error) => return Err(error),
         };
         let after = self.place(topic, partition, position).await?;
-        self.commit(group, topic, &after).await?;
+        match is_share {
+            true => self.commit_share(group, topic, &after).await?,
+            false => self.commit(group, topic, &after).await?,
+        }
         let moved = after.into_iter().map(|(partition, after)| {
             let of = |lag: &&Lag| lag.topic == topic && lag.partition == partition;
             let before = before.iter().find(of).and_then(|lag| lag.committed);
             Moved { partition, before, after }
         });
         Ok(moved.collect())
+    }
+
+    async fn commit_share(
+        &mut self,
+        group: &str,
+        topic: &str,
+        offsets: &Cursor,
+    ) -> Result<(), ClientError> {
+        use alter_share_group_offsets as wire;
+        let partitions = offsets.iter().map(|(partition_index, start_offset)| {
+            wire::AlterShareGroupOffsetsRequestPartition {
+                partition_index: *partition_index,
+                start_offset: *start_offset,
+            }
+        });
+        let request = wire::Request {
+            group_id: group.into(),
+            topics: vec![wire::AlterShareGroupOffsetsRequestTopic {
+                topic_name: topic.into(),
+                partitions: partitions.collect(),
+            }],
+        };
+        let answer = self.ask(&request, 0..=0).await?;
+        let why = answer.error_message.as_deref();
+        check(|| format!("share group `{group}`"), answer.error_code, why)?;
+        for done in answer.responses.iter().flat_map(|topic| &topic.partitions) {
+            let what =
+                || format!("partition {} of `{topic}` for group `{group}`", done.partition_index);
+            check(what, done.error_code, done.error_message.as_deref())?;
+        }
+        Ok(())
     }
 
     async fn commit(
@@ -360,9 +441,6 @@ fn lags(group: &Group, committed: BTreeMap<(String, i32), i64>) -> Vec<Lag> {
         let lag =
             Lag { topic: topic.clone(), partition, committed: Some(offset), ..Lag::default() };
         rows.insert((topic, partition), lag);
-    }
-    if group.kind == "share" {
-        return Vec::new();
     }
     for member in &group.members {
         for (topic, partitions) in &member.assigned {

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use events::client::{Client, ClientError, Cursor, Message, NewMessage, Position};
 use events::kafka::{Advertised, Listener};
 use events::{Config, Part};
-use kafka_wire::{frame_request, join_group};
+use kafka_wire::{
+    Codec, Reader, Request, frame_request, join_group, metadata, share_fetch, share_group_heartbeat,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -181,6 +183,58 @@ async fn a_group_is_moved_when_nobody_is_in_it() {
     assert!(refused.to_string().contains("worker"), "{refused}");
     let lags = client.group("billing").await.unwrap().lags;
     assert_eq!(lags[0].committed, Some(2), "nothing moved");
+}
+
+/// Asks over a connection of its own, in a version whose answers have tags in their head.
+async fn ask<R: Request>(stream: &mut TcpStream, request: &R, version: i16) -> R::Response {
+    stream.write_all(&frame_request(request, version, 1, "worker").unwrap()).await.unwrap();
+    let length = stream.read_i32().await.unwrap();
+    let mut answer = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut answer).await.unwrap();
+    R::Response::decode(&mut Reader::new(Bytes::from(answer).slice(5..)), version).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_group_has_a_lag_and_is_moved() {
+    let (addr, _serving, _folder) = part().await;
+    let mut client = client(addr).await;
+    client.create("jobs", Some(1), &BTreeMap::new()).await.unwrap();
+    client.produce("jobs", Some(0), vec![message(None, "a")], 5, 0).await.unwrap();
+    let mut member = TcpStream::connect(addr).await.unwrap();
+    let mut beat = share_group_heartbeat::Request {
+        group_id: "workers".into(),
+        member_id: "m".into(),
+        subscribed_topic_names: Some(vec!["jobs".into()]),
+        ..share_group_heartbeat::Request::default()
+    };
+    assert_eq!(ask(&mut member, &beat, 1).await.error_code, 0);
+    let all = metadata::Request { topics: None, ..metadata::Request::default() };
+    let topic = ask(&mut member, &all, 12).await.topics[0].topic_id;
+    let fetch = share_fetch::Request {
+        group_id: Some("workers".into()),
+        member_id: Some("m".into()),
+        max_records: 10,
+        topics: vec![share_fetch::FetchTopic {
+            topic_id: topic,
+            partitions: vec![share_fetch::FetchPartition::default()],
+        }],
+        ..share_fetch::Request::default()
+    };
+    assert_eq!(ask(&mut member, &fetch, 1).await.error_code, 0);
+    // It began after the first, and has not seen the others.
+    let new = vec![message(None, "b"), message(None, "c")];
+    client.produce("jobs", Some(0), new, 5, 0).await.unwrap();
+    let group = client.group("workers").await.unwrap();
+    assert_eq!((group.kind.as_str(), group.state.as_str()), ("share", "Stable"));
+    assert_eq!(group.members[0].assigned["jobs"], [0]);
+    assert_eq!((group.lags[0].committed, group.lags[0].messages()), (Some(1), Some(2)));
+    let refused = client.reset("workers", "jobs", None, Position::Beginning).await.unwrap_err();
+    assert_eq!(refused.code(), Some(68));
+    beat.member_epoch = -1;
+    assert_eq!(ask(&mut member, &beat, 1).await.error_code, 0);
+    let moved = client.reset("workers", "jobs", None, Position::Beginning).await.unwrap();
+    assert_eq!((moved[0].before, moved[0].after), (Some(1), 0));
+    assert_eq!(client.group("workers").await.unwrap().lags[0].messages(), Some(3));
 }
 
 #[tokio::test]

@@ -351,7 +351,7 @@ fn partition(partition: &client::Partition) -> PartitionView {
 
 fn group(group: client::Group) -> GroupView {
     let lags = group.lags.iter().filter_map(client::Lag::messages).map(natural);
-    let lag = (group.kind != "share").then(|| lags.sum());
+    let lag = Some(lags.sum());
     let members = group.members.into_iter().map(|member| MemberView {
         id: member.id,
         instance: member.instance,
