@@ -5,6 +5,8 @@
 //! mixed: `synced` acknowledges what is flushed (Kafka's `flush.messages=1`), `buffered` what the
 //! system has (what Kafka does unless told).
 
+mod scale;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -83,6 +85,8 @@ impl Bench {
                 self.one_by_one(server, round)?;
             }
         }
+        drop(servers);
+        self.scale(serve)?;
         self.report();
         Ok(())
     }
@@ -297,7 +301,9 @@ impl Bench {
     }
 
     fn report(&self) {
-        for ((who, what), values) in self.figures.iter().filter(|((who, _), _)| who == "disk") {
+        for ((who, what), values) in
+            self.figures.iter().filter(|((who, _), _)| who == "disk" || who == "scale")
+        {
             let (low, mid, high) = spread(values.clone());
             println_err(&format!("{who}: {what}: {mid:.2} ({low:.2} to {high:.2})"));
         }
