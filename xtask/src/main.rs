@@ -17,7 +17,7 @@ const USAGE: &str = "\
 cargo xtask test            installs what the tests need and runs them all
 cargo xtask test --quick    without the browser
 cargo xtask faults          what `test` runs in a lean form: 1,000 simulated runs with a crash between any
-                            two actions, and 50 kills of real engines and shims
+                            two actions, and 50 kills of real engines, shims and event logs
 cargo xtask tidy            house rules: dependencies between crates, module heads, leftovers
 cargo xtask docs            writes the tables of docs/ again
 cargo xtask bench up|edge|events|compose|volumes  measures against what a user would otherwise pick
@@ -56,7 +56,14 @@ fn main() -> ExitCode {
 fn faults() -> anyhow::Result<()> {
     let simulation = ["test", "-q", "--release", "-p", "control", "--test", "it", "simulation::"];
     let kills = ["test", "-q", "-p", "ms", "--test", "it", "kills::", "--", "--nocapture"];
-    for (wanted, test) in [("MS_SIM_SEEDS=1000", &simulation[..]), ("MS_KILLS=50", &kills[..])] {
+    let crashes = ["test", "-q", "--release", "-p", "events", "--test", "it", "crash"];
+    let histories = ["test", "-q", "--release", "-p", "events", "--test", "histories"];
+    for (wanted, test) in [
+        ("MS_SIM_SEEDS=1000", &simulation[..]),
+        ("MS_KILLS=50", &kills[..]),
+        ("MS_CRASH_SEEDS=1000", &crashes[..]),
+        ("MS_HISTORY_KILLS=50", &histories[..]),
+    ] {
         let command = [&[wanted, "cargo"], test].concat();
         run::run_in(&run::root(), "env", &command)?;
     }

@@ -40,8 +40,17 @@ const STALLED: Duration = Duration::from_secs(30);
 /// Who sends a frame more slowly than this holds memory that others wait for, and is gone, too.
 const SLOWEST_BYTES_PER_SECOND: usize = 256 << 10;
 
+/// Whoever takes an answer more slowly than this is gone, too: slow networks are faster.
+const SLOWEST_READER_BYTES_PER_SECOND: usize = 16 << 10;
+
+/// What is read of a request before there is a buffer for it: a connection that is silent has none.
+const FIRST_BYTES: usize = 64;
+
 /// Without a request for so long, a connection ends.
 const IDLE: Duration = Duration::from_secs(600);
+
+/// What is read at once, where the next requests may have come, too.
+const READ_BYTES: usize = 16 << 10;
 
 /// Pieces of an answer that are given to the system at once.
 const PIECES: usize = 64;
@@ -159,15 +168,20 @@ async fn frame(
         }
         false => None,
     };
-    let seconds = (length / SLOWEST_BYTES_PER_SECOND) as u64;
-    let patience = STALLED + Duration::from_secs(seconds);
-    timeout(patience, fill(input, buffer, length)).await.map_err(|_| Ended::Silent)??;
+    let filling = fill(input, buffer, length);
+    let patience = patience(length, SLOWEST_BYTES_PER_SECOND);
+    timeout(patience, filling).await.map_err(|_| Ended::Silent)??;
     let frame = buffer.split_to(length).freeze();
     let muted = session.muted(|| front.guard.clock().steady());
     if !muted.is_zero() {
         tokio::time::sleep(muted).await;
     }
     Ok((frame, memory))
+}
+
+/// How long so many bytes may take at the slowest.
+fn patience(bytes: usize, per_second: usize) -> Duration {
+    STALLED + Duration::from_secs((bytes / per_second) as u64)
 }
 
 /// Reads until the buffer has that many bytes.
@@ -178,7 +192,7 @@ async fn fill(
 ) -> Result<(), Ended> {
     while buffer.len() < length {
         // Grows with what came, not with what was announced.
-        buffer.reserve((length - buffer.len()).min(STEP_BYTES));
+        buffer.reserve((length - buffer.len()).clamp(READ_BYTES, STEP_BYTES));
         let read = timeout(STALLED, input.read_buf(buffer)).await;
         if read.map_err(|_| Ended::Silent)?? == 0 {
             return Err(Ended::Closed);
@@ -192,16 +206,19 @@ async fn length(
     input: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
 ) -> Result<usize, Ended> {
+    if buffer.is_empty() {
+        *buffer = BytesMut::new();
+        let mut first = [0; FIRST_BYTES];
+        let read = timeout(IDLE, input.read(&mut first)).await.map_err(|_| Ended::Silent)??;
+        match first.get(..read) {
+            Some([]) | None => return Err(Ended::Closed),
+            Some(first) => buffer.extend_from_slice(first),
+        }
+    }
     while buffer.len() < 4 {
-        buffer.reserve(16 << 10);
-        let patience = if buffer.is_empty() { IDLE } else { STALLED };
-        match timeout(patience, input.read_buf(buffer)).await {
-            Err(_) => return Err(Ended::Silent),
-            Ok(read) => {
-                if read? == 0 {
-                    return Err(Ended::Closed);
-                }
-            }
+        let read = timeout(STALLED, input.read_buf(buffer)).await;
+        if read.map_err(|_| Ended::Silent)?? == 0 {
+            return Err(Ended::Closed);
         }
     }
     let length = buffer.get_i32();
@@ -219,7 +236,12 @@ async fn write(
         let pieces = answer.await;
         if done.is_ok() {
             done = match pieces {
-                Ok(pieces) => write_pieces(&mut output, pieces).await,
+                Ok(pieces) => {
+                    let bytes = pieces.iter().map(Bytes::len).sum();
+                    let patience = patience(bytes, SLOWEST_READER_BYTES_PER_SECOND);
+                    let writing = write_pieces(&mut output, pieces);
+                    timeout(patience, writing).await.unwrap_or(Err(Ended::Silent))
+                }
                 Err(why) => Err(Ended::Malformed(why)),
             };
             if done.is_err() {
@@ -254,4 +276,70 @@ async fn write_pieces(
     }
     output.flush().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long it takes until it ends, and how.
+    async fn ended<T>(work: impl Future<Output = Result<T, Ended>>) -> (u64, Ended) {
+        let began = tokio::time::Instant::now();
+        let Err(ended) = work.await else { panic!("it goes on") };
+        (began.elapsed().as_secs(), ended)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_a_byte_a_minute_is_let_go() {
+        let (mut near, mut far) = tokio::io::duplex(4096);
+        let slow = async {
+            for byte in [0, 0, 1, 0, 7, 7, 7] {
+                near.write_all(&[byte]).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+        };
+        let mut buffer = BytesMut::new();
+        let (_, told) = tokio::join!(slow, ended(length(&mut far, &mut buffer)));
+        assert!(matches!(told, (30, Ended::Silent)), "{told:?}");
+        // Inside the frame it is no different, and one that sends a little more often has an end, too.
+        for pause_s in [60, 20] {
+            let (mut near, mut far) = tokio::io::duplex(4096);
+            let slow = async {
+                for _ in 0..10 {
+                    near.write_all(&[7]).await.unwrap();
+                    tokio::time::sleep(Duration::from_secs(pause_s)).await;
+                }
+            };
+            let mut buffer = BytesMut::new();
+            let whole = async {
+                let filling = fill(&mut far, &mut buffer, 4096);
+                timeout(patience(4096, SLOWEST_BYTES_PER_SECOND), filling)
+                    .await
+                    .map_err(|_| Ended::Silent)?
+            };
+            let (_, told) = tokio::join!(slow, ended(whole));
+            assert!(matches!(told, (30, Ended::Silent)), "{pause_s}: {told:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_a_byte_a_minute_is_let_go() {
+        for (pause_s, after_s) in [(60, 30), (20, 94)] {
+            let (mut near, far) = tokio::io::duplex(64);
+            let (answers, waiting) = mpsc::channel::<Answer>(1);
+            let answer = Ok(vec![Bytes::from(vec![0; 1 << 20])]);
+            let sent = answers.send(Box::pin(std::future::ready(answer))).await;
+            assert!(sent.is_ok());
+            drop(answers);
+            let slow = async {
+                for _ in 0..10 {
+                    drop(near.read_u8().await);
+                    tokio::time::sleep(Duration::from_secs(pause_s)).await;
+                }
+            };
+            let broken = Notify::new();
+            let (_, told) = tokio::join!(slow, ended(write(far, waiting, &broken)));
+            assert!(matches!(told, (after, Ended::Silent) if after == after_s), "{told:?}");
+        }
+    }
 }
