@@ -344,33 +344,36 @@ impl Partition {
             let heads = self.store.heads(self.owner, next, HEADS)?;
             let Some(last) = heads.last() else { return Ok(None) };
             next = last.end();
-            let Some(found) = heads.iter().find(|record| time_of(record.time) >= time_ms) else {
-                continue;
-            };
-            return self.time_in(found, time_ms);
+            for head in heads.iter().filter(|head| time_of(head.time) >= time_ms) {
+                if let Some(found) = self.time_in(head, time_ms)? {
+                    return Ok(Some(found));
+                }
+            }
         }
     }
 
-    /// The record inside a batch.
+    /// The first record of a batch with at least that time, of those that are not deleted.
     fn time_in(&self, head: &RecordHead, time_ms: i64) -> Result<Option<(i64, i64)>, ReadError> {
-        let spans = self.store.read(self.owner, head.sequence, 1)?;
+        let start = self.start.load(Ordering::Acquire);
+        let spans = self.store.read(self.owner, head.sequence.max(start), 1)?;
         let first = spans.first().and_then(|span| span.records.first());
         let batch = first.and_then(|record| Batch::kept(record.payload.clone()));
         let Some(batch) = batch else { return Ok(None) };
-        let base = batch.head.base_offset;
-        let whole = Some((base, batch.head.time_ms_max));
+        let (base, start) = (batch.head.base_offset, signed(start));
+        let whole = Some((base.max(start), batch.head.time_ms_max));
         if batch.head.gives_one_time() {
             return Ok(whole);
         }
         let Ok(records) = batch.records() else { return Ok(whole) };
         for record in records {
             let Ok(record) = record else { return Ok(whole) };
+            let offset = base + i64::from(record.offset_delta);
             let time = batch.head.base_time_ms + record.time_delta_ms;
-            if time >= time_ms {
-                return Ok(Some((base + i64::from(record.offset_delta), time)));
+            if time >= time_ms && offset >= start {
+                return Ok(Some((offset, time)));
             }
         }
-        Ok(whole)
+        Ok(None)
     }
 
     /// The highest time, and the offset of the first record that has it. Blocks while the disk
@@ -391,10 +394,11 @@ impl Partition {
                 }
             }
         }
-        match highest {
-            Some(head) => self.time_in(&head, time_of(head.time)),
-            None => Ok(None),
-        }
+        let Some(head) = highest else { return Ok(None) };
+        // Where the record that has it is deleted and others of its batch are not, the first of them.
+        let start = self.start.load(Ordering::Acquire);
+        let whole = (signed(head.sequence.max(start)), time_of(head.time));
+        Ok(Some(self.time_in(&head, time_of(head.time))?.unwrap_or(whole)))
     }
 
     /// Whether its first records may all be of before a time: a quick look without the disk.

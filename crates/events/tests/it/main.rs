@@ -10,6 +10,7 @@ mod frames;
 mod log;
 mod members;
 mod members_crash;
+mod model;
 mod shares;
 mod shares_crash;
 mod transactions;
