@@ -238,6 +238,7 @@ fn service() -> ServiceView {
         published: vec!["http://127.0.0.1:80".to_owned()],
         release: Some(1),
         next_release: None,
+        stands_in_for: None,
         failed_release: None,
         desired: 1,
         unplaced: 0,

@@ -82,6 +82,9 @@ pub struct ServiceView {
     pub why: String,
     /// What it runs: image, build folder or command.
     pub source: String,
+    /// The image that an embedded part stands in for, if one does.
+    #[serde(default)]
+    pub stands_in_for: Option<String>,
     /// Where other services reach it: `127.64.0.3`.
     pub address: String,
     /// Ports at that address.

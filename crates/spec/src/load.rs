@@ -343,7 +343,7 @@ fn runnable(reader: &mut Reader<'_>, raw: &mut RawService, recipe: Option<&Image
         let finding = match service.stand_in {
             Some(Part::Events) => {
                 let place = place.clone();
-                if let Some(finding) = stand_in(service) {
+                for finding in stand_in(service) {
                     reader.report.push(finding.at(&place));
                 }
                 return;
@@ -405,8 +405,8 @@ fn not_needed(reader: &mut Reader<'_>, all: &[RawService]) -> BTreeSet<ServiceNa
     found
 }
 
-/// Makes of a service what an embedded event log needs. Returns what is left out, if anything is.
-fn stand_in(service: &mut Service) -> Option<Finding> {
+/// Makes of a service what an embedded event log needs. Returns what is left out.
+fn stand_in(service: &mut Service) -> Vec<Finding> {
     let part = crate::parts::events(service);
     for door in part.doors.iter().filter(|door| !door.outside) {
         let port = (door.port, crate::model::PortKind::Tcp);
@@ -424,6 +424,13 @@ fn stand_in(service: &mut Service) -> Option<Finding> {
     }
     // Two logs cannot have one folder.
     service.update.order = UpdateOrder::StopFirst;
+    let closed = (!part.closed.is_empty()).then(|| {
+        let what = format!("service `{}`: not all of its listeners are opened", service.name);
+        let cause = format!("{} would need a certificate", part.closed.join(", "));
+        let next = "give a key and its certificates in one PEM file with KAFKA_SSL_KEYSTORE_TYPE and \
+                    KAFKA_SSL_KEYSTORE_LOCATION, or use SASL_PLAINTEXT";
+        Finding::warning("part-listener", what).cause(cause).next(next)
+    });
     let ignored = (!part.ignored.is_empty()).then(|| {
         let what = format!(
             "service `{}`: {} no effect on the event log that stands in for its image",
@@ -436,7 +443,7 @@ fn stand_in(service: &mut Service) -> Option<Finding> {
     if service.replicas != 1 {
         service.replicas = 1;
     }
-    ignored
+    closed.into_iter().chain(ignored).collect()
 }
 
 /// The folder that a file lies in.

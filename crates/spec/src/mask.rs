@@ -106,8 +106,8 @@ fn hide(text: &mut String, secrets: &[String]) {
 
 /// Whether a variable of this name is one that holds a secret.
 fn is_secret_name(name: &str) -> bool {
-    const WORDS: [&str; 7] =
-        ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "CREDENTIAL"];
+    const WORDS: [&str; 8] =
+        ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "JAAS"];
     let upper = name.to_ascii_uppercase();
     WORDS.iter().any(|word| upper.contains(word))
 }

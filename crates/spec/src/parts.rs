@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 
 use crate::model::{Part, Port, PortKind, Service};
 
+/// The variable that tells a part its users and their passwords, as JSON.
+pub const PASSWORDS: &str = "MS_PART_PASSWORDS";
+
 /// Ports of a part that published ports lead to, the first published one to the first of these.
 const OUTSIDE: u16 = 39_092;
 
@@ -35,8 +38,10 @@ const NOT_NEEDED: &[&str] = &[
     "process.roles",
     "controller.",
     "zookeeper.",
-    "listener.security.protocol.map",
     "inter.broker.",
+    "sasl.",
+    "ssl.",
+    "authorizer.class.name",
     "security.inter.",
     "offsets.topic.",
     "transaction.state.log.",
@@ -88,6 +93,10 @@ pub struct Door {
     pub advertised_port: u16,
     /// Published ports lead to it; nobody inside does.
     pub outside: bool,
+    /// Whoever comes in has to log in.
+    pub login: bool,
+    /// It speaks TLS.
+    pub tls: bool,
 }
 
 /// An event log in place of an image.
@@ -107,14 +116,52 @@ pub struct EventsPart {
     pub group_delay_ms: Option<u64>,
     /// A folder that the file mounts for the data.
     pub data: Option<String>,
+    /// Users that may log in, with their passwords.
+    pub users: Vec<(String, String)>,
+    /// Who may do anything, as `User:admin`.
+    pub super_users: Vec<String>,
+    /// Whether what no rule is about is allowed.
+    pub allow_if_none: bool,
+    /// A file with a key and its certificates, as PEM.
+    pub certificate: Option<String>,
     /// Settings that change nothing here, as the file writes them.
     pub ignored: Vec<String>,
+    /// Listeners that are not opened: they would need a certificate.
+    pub closed: Vec<String>,
+}
+
+/// How clients come in by a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Way {
+    login: bool,
+    tls: bool,
+}
+
+impl Way {
+    /// By the protocol's name for it.
+    fn of(protocol: &str) -> Option<Way> {
+        match protocol.trim().to_ascii_uppercase().as_str() {
+            "PLAINTEXT" => Some(Way { login: false, tls: false }),
+            "SASL_PLAINTEXT" => Some(Way { login: true, tls: false }),
+            "SSL" => Some(Way { login: false, tls: true }),
+            "SASL_SSL" => Some(Way { login: true, tls: true }),
+            _ => None,
+        }
+    }
 }
 
 /// What a service that an event log stands in for says of it.
 pub fn events(service: &Service) -> EventsPart {
-    let mut part = EventsPart { auto_create: true, partitions: 1, ..EventsPart::default() };
+    let mut part = EventsPart {
+        auto_create: true,
+        partitions: 1,
+        allow_if_none: true,
+        ..EventsPart::default()
+    };
     let (mut listeners, mut advertised) = (Vec::new(), Vec::new());
+    let mut ways: BTreeMap<String, Way> = BTreeMap::new();
+    let (mut names, mut passwords) = (Vec::new(), Vec::new());
+    let (mut store, mut is_pem, mut allow_everyone) = (None, false, None);
     let mut controllers = vec!["CONTROLLER".to_owned()];
     for (key, value) in settings(service) {
         let (name, value) = (key.1.as_str(), value.as_str());
@@ -124,6 +171,26 @@ pub fn events(service: &Service) -> EventsPart {
             "controller.listener.names" => {
                 controllers.extend(value.split(',').map(|name| name.trim().to_owned()));
             }
+            "listener.security.protocol.map" => {
+                let each = value.split(',').filter_map(|one| one.split_once(':'));
+                let each = each.filter_map(|(name, protocol)| {
+                    Some((name.trim().to_ascii_uppercase(), Way::of(protocol)?))
+                });
+                ways.extend(each);
+            }
+            "client.users" => names = list(value),
+            "client.passwords" => passwords = list(value),
+            "super.users" => {
+                let each = value.split(';').map(str::trim).filter(|user| !user.is_empty());
+                part.super_users = each.map(str::to_owned).collect();
+            }
+            "authorizer.class.name" if !value.trim().is_empty() => part.allow_if_none = false,
+            "allow.everyone.if.no.acl.found" => {
+                allow_everyone = Some(value.trim().eq_ignore_ascii_case("true"));
+            }
+            "ssl.keystore.location" => store = Some(value.to_owned()),
+            "ssl.keystore.type" => is_pem = value.trim().eq_ignore_ascii_case("pem"),
+            _ if name.ends_with("sasl.jaas.config") => part.users.extend(jaas(value)),
             "auto.create.topics.enable" | "auto_create_topics_enabled" => {
                 part.auto_create = value.eq_ignore_ascii_case("true");
             }
@@ -151,7 +218,21 @@ pub fn events(service: &Service) -> EventsPart {
     }
     listeners.retain(|(name, _, _)| !controllers.contains(name));
     advertised.retain(|(name, _, _)| !controllers.contains(name));
-    part.doors = doors(service, &listeners, &advertised);
+    part.users.extend(names.into_iter().zip(passwords));
+    part.allow_if_none = allow_everyone.unwrap_or(part.allow_if_none);
+    part.certificate = store.filter(|_| is_pem);
+    let way = |name: &str| {
+        let said = ways.get(&name.to_ascii_uppercase()).copied();
+        said.or_else(|| Way::of(name)).unwrap_or_default()
+    };
+    if part.certificate.is_none() {
+        let needs = |(name, _, _): &&(String, String, u16)| way(name).tls;
+        let named = if listeners.is_empty() { &advertised } else { &listeners };
+        part.closed = named.iter().filter(needs).map(|(name, _, _)| name.clone()).collect();
+        listeners.retain(|(name, _, _)| !part.closed.contains(name));
+        advertised.retain(|(name, _, _)| !part.closed.contains(name));
+    }
+    part.doors = doors(service, &listeners, &advertised, &way);
     let mounted = DATA
         .iter()
         .find(|data| service.volumes.iter().any(|mount| mount.target.as_os_str() == **data));
@@ -221,6 +302,34 @@ fn addresses(text: &str) -> Vec<(String, String, u16)> {
     each.collect()
 }
 
+/// `a, b`.
+fn list(text: &str) -> Vec<String> {
+    text.split([',', ';']).map(|one| one.trim().to_owned()).collect()
+}
+
+/// Users of a login module of Java: `user_NAME="PASSWORD"`, and the server's own.
+fn jaas(text: &str) -> Vec<(String, String)> {
+    let (mut users, mut own) = (Vec::new(), [None, None]);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("=\"") {
+        let name = before.rsplit(|letter: char| letter.is_whitespace()).next().unwrap_or_default();
+        let Some((value, after)) = after.split_once('"') else { break };
+        match (name, name.strip_prefix("user_")) {
+            (_, Some(user)) => users.push((user.to_owned(), value.to_owned())),
+            ("username", None) => own[0] = Some(value.to_owned()),
+            ("password", None) => own[1] = Some(value.to_owned()),
+            _ => {}
+        }
+        rest = after;
+    }
+    if let [Some(name), Some(password)] = own
+        && !users.iter().any(|(user, _)| *user == name)
+    {
+        users.push((name, password));
+    }
+    users
+}
+
 /// `NAME:PARTITIONS:…,…`.
 fn topics(text: &str) -> Vec<(String, i32)> {
     let each = text.split([',', ' ', '\n']).filter_map(|one| {
@@ -244,6 +353,7 @@ fn doors(
     service: &Service,
     listeners: &[(String, String, u16)],
     advertised: &[(String, String, u16)],
+    way: &dyn Fn(&str) -> Way,
 ) -> Vec<Door> {
     let mut doors: Vec<Door> = Vec::new();
     let own = service.name.to_string();
@@ -267,10 +377,13 @@ fn doors(
             .find(|(other, host, _)| Some(other.as_str()) == name && !is_loopback(host));
         let (host, advertised_port) =
             told.map_or((own.clone(), port), |(_, host, port)| (host.clone(), *port));
+        let Way { login, tls } = name.map(way).unwrap_or_default();
         if !doors.iter().any(|door| door.port == port) {
-            doors.push(Door { port, host, advertised_port, outside: false });
+            doors.push(Door { port, host, advertised_port, outside: false, login, tls });
         }
     }
+    // Those that anybody can come in by are first: the console, too.
+    doors.sort_by_key(|door| (door.tls, door.login));
     for port in service.ports.iter().filter(|port| port.protocol == PortKind::Tcp) {
         // A port that is left open is not known yet: who comes by it is told the name.
         let Some(published) = port.published else { continue };
@@ -280,8 +393,10 @@ fn doors(
             (_, Some(ip)) if !ip.is_unspecified() => ip.to_string(),
             _ => "localhost".to_owned(),
         };
-        let target = published_target(service, port);
-        doors.push(Door { port: target, host, advertised_port: published, outside: true });
+        let behind = doors.iter().find(|door| door.port == port.target);
+        let (login, tls) = behind.map_or((false, false), |door| (door.login, door.tls));
+        let (port, advertised_port) = (published_target(service, port), published);
+        doors.push(Door { port, host, advertised_port, outside: true, login, tls });
     }
     doors
 }
@@ -355,6 +470,48 @@ mod tests {
         assert_eq!(part.topic_defaults["retention.ms"], "7200000");
         assert_eq!(part.topics, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
         assert_eq!(part.ignored, ["KAFKA_LOG_CLEANER_DEDUPE_BUFFER_SIZE"]);
+    }
+
+    #[test]
+    fn who_has_to_log_in_and_who_may_is_read_too() {
+        let part = events(&service(
+            &[
+                ("KAFKA_LISTENERS", "OUT://:9094,SSL://:9095,INTERNAL://:9092"),
+                ("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "INTERNAL:PLAINTEXT,OUT:SASL_PLAINTEXT"),
+                (
+                    "KAFKA_LISTENER_NAME_OUT_PLAIN_SASL_JAAS_CONFIG",
+                    "org.apache.kafka.common.security.plain.PlainLoginModule required \
+                     username=\"admin\" password=\"a b\" user_bob=\"b=1;\";",
+                ),
+                ("KAFKA_CLIENT_USERS", "eve,al"),
+                ("KAFKA_CLIENT_PASSWORDS", "e,a"),
+                ("KAFKA_SASL_ENABLED_MECHANISMS", "PLAIN"),
+                ("KAFKA_SUPER_USERS", "User:admin;User:root"),
+                ("KAFKA_AUTHORIZER_CLASS_NAME", "org.apache.kafka.StandardAuthorizer"),
+            ],
+            &[(9094, 9094), (9092, 9092)],
+            &[],
+        ));
+        let ways: Vec<_> = part.doors.iter().map(|door| (door.port, door.login)).collect();
+        assert_eq!(ways, [(9092, false), (9094, true), (39092, true), (39093, false)]);
+        assert_eq!(part.closed, ["SSL"]);
+        let user = |name: &str, password: &str| (name.to_owned(), password.to_owned());
+        let users = [user("bob", "b=1;"), user("admin", "a b"), user("eve", "e"), user("al", "a")];
+        assert_eq!(part.users, users);
+        assert_eq!(part.super_users, ["User:admin", "User:root"]);
+        assert!(!part.allow_if_none && part.ignored.is_empty());
+        // With a certificate in a form that is read, TLS is spoken.
+        let part = events(&service(
+            &[
+                ("KAFKA_LISTENERS", "SASL_SSL://:9093"),
+                ("KAFKA_SSL_KEYSTORE_TYPE", "PEM"),
+                ("KAFKA_SSL_KEYSTORE_LOCATION", "/certs/kafka.pem"),
+            ],
+            &[],
+            &[],
+        ));
+        assert_eq!(part.certificate.as_deref(), Some("/certs/kafka.pem"));
+        assert!(part.doors[0].login && part.doors[0].tls && part.closed.is_empty());
     }
 
     #[test]

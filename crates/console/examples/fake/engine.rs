@@ -528,6 +528,7 @@ impl Service {
                 .collect(),
             release: (!blueprint.name.is_empty()).then_some(self.release),
             next_release: self.next_release,
+            stands_in_for: None,
             failed_release: None,
             desired: self.desired,
             unplaced: 0,

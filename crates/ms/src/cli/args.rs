@@ -187,6 +187,21 @@ pub(crate) struct PartEvents {
     /// Where it listens and what it tells clients to connect to: PORT=HOST:PORT
     #[arg(long = "door", value_name = "PORT=HOST:PORT")]
     pub(crate) doors: Vec<String>,
+    /// Doors whose clients have to log in, by port; users and passwords are in MS_PART_PASSWORDS
+    #[arg(long = "login", value_name = "PORT")]
+    pub(crate) logins: Vec<u16>,
+    /// Doors that speak TLS, by port
+    #[arg(long = "tls", value_name = "PORT")]
+    pub(crate) tls: Vec<u16>,
+    /// Key and certificates of those, in one PEM file
+    #[arg(long)]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Who may do anything, as User:NAME
+    #[arg(long = "super-user")]
+    pub(crate) super_users: Vec<String>,
+    /// What no rule is about is denied
+    #[arg(long)]
+    pub(crate) deny_if_none: bool,
     /// Partitions of topics that do not say how many
     #[arg(long, default_value_t = 1)]
     pub(crate) partitions: i32,

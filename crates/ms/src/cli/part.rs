@@ -13,8 +13,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base::{Problem, SystemClock};
 use events::engine::log::Options;
-use events::kafka::{Advertised, Listener};
+use events::kafka::{Advertised, Listener, Mechanism, Security};
 use events::{Config, GROUP_DELAY, Part};
+use spec::parts::PASSWORDS;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,11 +58,28 @@ async fn serve(options: &PartEvents) -> Result<()> {
     let connections_max = usize::try_from(allowed.min(CONNECTIONS_MAX)).unwrap_or(1024);
     let part = Part::open(&config(options)?, Arc::new(SystemClock)).await?;
     let mut listeners = Vec::new();
-    for (addr, host, port) in doors(options)? {
+    let tls = tls(options)?;
+    for Door { own_port, addr, host, port } in doors(options)? {
         let listener =
             TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr}"))?;
-        eprintln!("event log at {}, which clients reach at {host}:{port}", listener.local_addr()?);
-        listeners.push((listener, Listener::from(Advertised::As(host, port))));
+        let login = options.logins.contains(&own_port);
+        let tls = tls.as_ref().filter(|_| options.tls.contains(&own_port)).cloned();
+        let how = match (login, tls.is_some()) {
+            (false, false) => "",
+            (true, false) => ", with a login",
+            (false, true) => ", with TLS",
+            (true, true) => ", with TLS and a login",
+        };
+        let at = listener.local_addr()?;
+        eprintln!("event log at {at}, which clients reach at {host}:{port}{how}");
+        let way = Listener {
+            name: port.to_string(),
+            advertised: Advertised::As(host, port),
+            tls,
+            mechanisms: if login { Mechanism::ALL.to_vec() } else { Vec::new() },
+            anonymous: !login,
+        };
+        listeners.push((listener, way));
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -94,33 +112,67 @@ fn config(options: &PartEvents) -> Result<Config> {
             topic_defaults: defaults.collect::<Result<_>>()?,
         },
         topics: topics.collect::<Result<_>>()?,
+        security: security(options)?,
         group_delay: options.group_delay_ms.map_or(GROUP_DELAY, Duration::from_millis),
         ..Config::default()
     })
 }
 
-/// Where to listen, and the host and port that clients are told of.
-fn doors(options: &PartEvents) -> Result<Vec<(SocketAddr, String, u16)>> {
+/// Who may log in, and what they may do.
+fn security(options: &PartEvents) -> Result<Security> {
+    let said = std::env::var(PASSWORDS).ok();
+    let users = said.map(|said| serde_json::from_str(&said)).transpose();
+    Ok(Security {
+        users: users
+            .with_context(|| format!("what {PASSWORDS} says is not read"))?
+            .unwrap_or_default(),
+        super_users: options.super_users.clone(),
+        allow_if_none: !options.deny_if_none,
+        ..Security::default()
+    })
+}
+
+/// What doors with TLS show.
+fn tls(options: &PartEvents) -> Result<Option<Arc<net::Tls>>> {
+    let Some(pem) = &options.certificate else { return Ok(None) };
+    let config = net::TlsConfig::new(pem.clone(), pem.clone());
+    let opened = net::Tls::open(config, Arc::new(SystemClock));
+    let opened = opened.with_context(|| format!("cannot use the certificate {}", pem.display()))?;
+    Ok(Some(Arc::new(opened)))
+}
+
+/// A way in: where it is, and the host and port that its clients are told of.
+struct Door {
+    /// The port that the Compose file has for it.
+    own_port: u16,
+    addr: SocketAddr,
+    host: String,
+    port: u16,
+}
+
+fn doors(options: &PartEvents) -> Result<Vec<Door>> {
     let mut doors = Vec::new();
     for door in &options.doors {
         let (port, told) = door.split_once('=').context("a door is PORT=HOST:PORT")?;
         let (host, told_port) = told.rsplit_once(':').context("a door is PORT=HOST:PORT")?;
-        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.parse().context("a port")?));
-        doors.push((addr, host.to_owned(), told_port.parse().context("a port")?));
+        let own_port = port.parse().context("a port")?;
+        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, own_port));
+        let port = told_port.parse().context("a port")?;
+        doors.push(Door { own_port, addr, host: host.to_owned(), port });
     }
     ensure!(!doors.is_empty(), "there is no door to come in by");
     // Without an address of its own an instance is told where to listen, and has one way in.
     let given = std::env::var("PORT").ok().and_then(|port| port.parse::<u16>().ok());
-    if let Some(port) = given.filter(|port| doors.iter().all(|(addr, ..)| addr.port() != *port)) {
+    if let Some(port) = given.filter(|port| doors.iter().all(|door| door.own_port != *port)) {
         let others = doors.len() > 1;
         doors.truncate(1);
-        let (addr, host, told_port) = &mut doors[0];
-        *addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let door = &mut doors[0];
+        door.addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         // Clients of the host come by the same way as services do and do not know their names: an
         // address of loopback leads both there.
-        let found = (host.as_str(), *told_port).to_socket_addrs().ok();
+        let found = (door.host.as_str(), door.port).to_socket_addrs().ok();
         if let Some(found) = found.and_then(|mut all| all.next()).filter(|_| others) {
-            *host = found.ip().to_string();
+            door.host = found.ip().to_string();
         }
     }
     Ok(doors)

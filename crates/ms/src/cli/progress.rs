@@ -339,18 +339,25 @@ fn block_widths(services: &[&ServiceView]) -> (usize, usize) {
 /// Each service: how it is, and where to reach it.
 pub(crate) fn standing(services: &[&ServiceView], color: bool) -> String {
     let (name_width, state_width) = block_widths(services);
+    let place_width = services.iter().map(|s| columns(&published(s))).max().unwrap_or_default() + 2;
     let mut text = String::new();
     for service in services {
         let style = state_style(health_word(service.health));
         let state = service_state(service);
+        let place = published(service);
+        let image = service.stands_in_for.as_ref();
+        let image = image.map_or_else(String::new, |image| format!("stands in for {image}"));
         let line = format!(
-            "{} {:name_width$}{}{:pad$}{}",
+            "{} {:name_width$}{}{:pad$}{}{:gap$}{}",
             paint(color, style, health_mark(service.health)),
             service.name,
             paint(color, style, &state),
             "",
-            paint(color, Style::Bold, &published(service)),
+            paint(color, Style::Bold, &place),
+            "",
+            paint(color, Style::Dim, &image),
             pad = state_width - columns(&state),
+            gap = place_width - columns(&place),
         );
         text.push_str(line.trim_end());
         text.push('\n');
@@ -415,6 +422,11 @@ mod tests {
         let colored = summary(&two(), &NAMES.map(str::to_owned), None, true);
         assert_eq!(clean(&colored, false), plain);
         assert!(plain.contains("\n✘ jobs     failed, 0 of 1 healthy\n"), "{plain}");
+        let mut overview = two();
+        overview.services[1].stands_in_for = Some("apache/kafka:4.2.0".to_owned());
+        let plain = summary(&overview, &NAMES.map(str::to_owned), None, false);
+        let line = plain.lines().find(|line| line.contains("jobs")).unwrap();
+        assert!(line.ends_with("  stands in for apache/kafka:4.2.0"), "{line}");
     }
 
     #[test]

@@ -76,6 +76,7 @@ pub(crate) fn service(name: &str) -> ServiceView {
         published: vec!["http://127.0.0.1:8080".to_owned()],
         release: Some(1),
         next_release: None,
+        stands_in_for: None,
         failed_release: None,
         desired: 1,
         unplaced: 0,

@@ -206,6 +206,21 @@ fn events_part(service: &Service, workshop: &Workshop<'_>) -> Result<Prepared, P
         let door = format!("{}={}:{}", door.port, door.host, door.advertised_port);
         argv.extend(["--door".to_owned(), door]);
     }
+    for door in &part.doors {
+        let flags = [("--login", door.login), ("--tls", door.tls)];
+        for (flag, _) in flags.iter().filter(|(_, is_so)| *is_so) {
+            argv.extend([(*flag).to_owned(), door.port.to_string()]);
+        }
+    }
+    if let Some(certificate) = &part.certificate {
+        argv.extend(["--certificate".to_owned(), certificate.clone()]);
+    }
+    for user in &part.super_users {
+        argv.extend(["--super-user".to_owned(), user.clone()]);
+    }
+    if !part.allow_if_none {
+        argv.push("--deny-if-none".to_owned());
+    }
     argv.extend(["--partitions".to_owned(), part.partitions.to_string()]);
     if let Some(delay) = part.group_delay_ms {
         argv.extend(["--group-delay-ms".to_owned(), delay.to_string()]);
@@ -219,6 +234,12 @@ fn events_part(service: &Service, workshop: &Workshop<'_>) -> Result<Prepared, P
     for (name, partitions) in &part.topics {
         argv.extend(["--topic".to_owned(), format!("{name}:{partitions}")]);
     }
+    let mut env = host_env();
+    if !part.users.is_empty() {
+        // Not among the words of its command, which everybody may see.
+        let users = serde_json::to_string(&part.users).unwrap_or_default();
+        env.insert(spec::parts::PASSWORDS.to_owned(), users);
+    }
     let named = named_files(&argv[..1], Path::new("/"));
     let (mut layers, mut programs) = (Vec::new(), BTreeMap::new());
     if workshop.builder.can_keep() && !named.is_empty() {
@@ -228,7 +249,7 @@ fn events_part(service: &Service, workshop: &Workshop<'_>) -> Result<Prepared, P
     }
     Ok(Prepared {
         argv,
-        env: host_env(),
+        env,
         working_dir: PathBuf::from("/"),
         ports: part.doors.iter().map(|door| door.port).collect(),
         volumes,

@@ -112,6 +112,58 @@ fn a_file_written_for_kafka_runs_on_the_log() {
 }
 
 #[test]
+fn who_has_to_log_in_does_and_others_stay_out() {
+    if !root() {
+        eprintln!("not run: several ways in need an address of their own");
+        return;
+    }
+    let port = free_port();
+    let project = Project::new(&format!(
+        "services:
+  kafka:
+    image: apache/kafka:4.2.0
+    ports: ['127.0.0.1:{port}:9094']
+    environment:
+      KAFKA_LISTENERS: INTERNAL://:9092,EXTERNAL://:9094,TLS://:9095
+      KAFKA_ADVERTISED_LISTENERS: INTERNAL://kafka:9092,EXTERNAL://localhost:{port},TLS://localhost:9095
+      KAFKA_LISTENER_SECURITY_PROTOCOL_MAP: INTERNAL:PLAINTEXT,EXTERNAL:SASL_PLAINTEXT,TLS:SSL
+      KAFKA_LISTENER_NAME_EXTERNAL_PLAIN_SASL_JAAS_CONFIG: |
+        org.apache.kafka.common.security.plain.PlainLoginModule required
+        user_al=\"a secret\";
+"
+    ));
+    let out = project.ms(&["up", "-d"]);
+    let (_, said) = texts(&out);
+    assert!(out.status.success(), "{said}\n{}", project.engine_log());
+    assert!(said.contains("part-listener") && said.contains("TLS would need"), "{said}");
+    let login = |password: &str| {
+        let words =
+            ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", "sasl.username=al"];
+        let own = format!("sasl.password={password}");
+        let broker = format!("localhost:{port}");
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-b", &broker, "-q", "-m", "20", "-L"]);
+        words.into_iter().chain([own.as_str()]).for_each(|word| {
+            kcat.args(["-X", word]);
+        });
+        let out = kcat.stdin(Stdio::null()).output().unwrap();
+        (out.status.success(), texts(&out))
+    };
+    let (done, said) = login("a secret");
+    assert!(done && said.0.contains("1 brokers"), "{said:?}");
+    let (done, said) = login("a guess");
+    assert!(!done, "{said:?}");
+    // The console and the command line come in by the way that is open inside.
+    project.ok(&["events", "create", "numbers"]);
+    assert!(project.ok(&["events", "topics"]).contains("numbers"));
+    let shown = project.api("/api/services/kafka").to_string();
+    assert!(!shown.contains("a secret"), "{shown}");
+    let [pid] = project.pids("kafka")[..] else { panic!("one instance") };
+    let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(!words.contains("a secret") && words.contains("--login"), "{words:?}");
+}
+
+#[test]
 fn an_ordinary_user_has_it_too() {
     if !root() {
         return;
