@@ -21,6 +21,9 @@ use crate::kafka::{self, Front, Listener, Security};
 /// How often the log looks after itself.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// At every so manieth look, old offsets go.
+const OFFSETS_EVERY: u64 = 120;
+
 /// How long clients have to hang up when the part ends.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -158,8 +161,12 @@ async fn compact(front: Arc<Front>) {
 
 /// What nobody waits for.
 async fn look_after(front: Arc<Front>) {
-    loop {
+    for turn in 1_u64.. {
         tokio::time::sleep(UPKEEP).await;
+        if turn.is_multiple_of(OFFSETS_EVERY) {
+            // What cannot be written now is tried again the next time.
+            let _ = front.groups.expire_offsets().await;
+        }
         front.log.expire().await;
         // When the store is full, deleting goes on and the rest is tried again.
         let _ = front.log.journal.tidy().await;

@@ -114,6 +114,8 @@ pub struct EventsPart {
     pub topics: Vec<(String, i32)>,
     /// How long a group without members waits for more when the first one comes, if the file says.
     pub group_delay_ms: Option<u64>,
+    /// How long offsets of a group without members are kept, if the file says.
+    pub offsets_retention_minutes: Option<u64>,
     /// A folder that the file mounts for the data.
     pub data: Option<String>,
     /// Users that may log in, with their passwords.
@@ -199,6 +201,9 @@ pub fn events(service: &Service) -> EventsPart {
             }
             "group.initial.rebalance.delay.ms" | "group_initial_rebalance_delay" => {
                 part.group_delay_ms = value.trim().parse().ok();
+            }
+            "offsets.retention.minutes" => {
+                part.offsets_retention_minutes = value.trim().parse().ok();
             }
             "create.topics" => part.topics = topics(value),
             "log.retention.ms" => set(&mut part, "retention.ms", value, 1),
@@ -457,6 +462,7 @@ mod tests {
                 ),
                 ("KAFKA_NUM_PARTITIONS", "3"),
                 ("KAFKA_LOG_RETENTION_HOURS", "2"),
+                ("KAFKA_OFFSETS_RETENTION_MINUTES", "90"),
                 ("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false"),
                 ("KAFKA_CREATE_TOPICS", "a:2:1,b:1:1:compact"),
                 ("KAFKA_NODE_ID", "1"),
@@ -468,6 +474,7 @@ mod tests {
         assert_eq!(said(&part), ["29092=broker:29092", "9092=kafka:9092", "39092=localhost:9092"]);
         assert_eq!((part.partitions, part.auto_create), (3, false));
         assert_eq!(part.topic_defaults["retention.ms"], "7200000");
+        assert_eq!(part.offsets_retention_minutes, Some(90));
         assert_eq!(part.topics, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
         assert_eq!(part.ignored, ["KAFKA_LOG_CLEANER_DEDUPE_BUFFER_SIZE"]);
     }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use base::Clock;
 use bytes::Bytes;
@@ -142,11 +143,21 @@ pub struct Options {
     pub partitions: i32,
     /// Settings of topics.
     pub topic_defaults: BTreeMap<String, String>,
+    /// How long offsets of a group are kept that has no members.
+    pub offsets_retention: Duration,
 }
+
+/// For how long offsets are kept when nobody says.
+pub const OFFSETS_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Default for Options {
     fn default() -> Options {
-        Options { auto_create: true, partitions: 1, topic_defaults: BTreeMap::new() }
+        Options {
+            auto_create: true,
+            partitions: 1,
+            topic_defaults: BTreeMap::new(),
+            offsets_retention: OFFSETS_RETENTION,
+        }
     }
 }
 

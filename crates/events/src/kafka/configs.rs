@@ -212,6 +212,11 @@ fn of_node(front: &Front, node: Option<i32>, setting: &NodeSetting) -> Option<To
             let about = "Partitions of a topic that does not say how many.";
             (Some(options.partitions.to_string()), "1", about)
         }
+        Effect::OffsetsRetention => {
+            let about = "How long offsets of a group without members are kept.";
+            let minutes = options.offsets_retention.as_secs() / 60;
+            (Some(minutes.to_string()), setting.default, about)
+        }
     };
     if node.is_some() {
         values.extend(at_start.map(|value| (source::STATIC, setting.name, value)));
@@ -221,7 +226,10 @@ fn of_node(front: &Front, node: Option<i32>, setting: &NodeSetting) -> Option<To
         name: setting.name,
         kind: setting.kind,
         about: about.to_owned(),
-        may_change: !matches!(setting.effect, Effect::None | Effect::Always),
+        may_change: !matches!(
+            setting.effect,
+            Effect::None | Effect::Always | Effect::OffsetsRetention
+        ),
         values,
     })
 }

@@ -134,6 +134,11 @@ impl Front {
         }))
     }
 
+    /// Its groups.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
     /// Who may do what.
     pub fn guard(&self) -> &Guard {
         &self.guard

@@ -16,6 +16,8 @@ pub(super) enum Effect {
     AutoCreate,
     /// Partitions of a topic that does not say how many.
     Partitions,
+    /// How long offsets of a group without members are kept: what was said at the start.
+    OffsetsRetention,
 }
 
 /// One setting.
@@ -137,7 +139,7 @@ pub(super) const NODE_SETTINGS: &[NodeSetting] = &[
     one("offsets.commit.timeout.ms", INT, "5000", Effect::None),
     one("offsets.load.buffer.size", INT, "5242880", Effect::None),
     one("offsets.retention.check.interval.ms", LONG, "600000", Effect::None),
-    one("offsets.retention.minutes", INT, "10080", Effect::None),
+    one("offsets.retention.minutes", INT, "10080", Effect::OffsetsRetention),
     one("offsets.topic.compression.codec", INT, "0", Effect::None),
     one("offsets.topic.num.partitions", INT, "50", Effect::None),
     one("offsets.topic.replication.factor", SHORT, "1", Effect::Always),

@@ -302,7 +302,7 @@ impl Settings {
                     Some(Effect::Partitions) => {
                         options.partitions = value.trim().parse().unwrap_or(options.partitions);
                     }
-                    Some(Effect::None | Effect::Always) | None => {}
+                    Some(Effect::None | Effect::Always | Effect::OffsetsRetention) | None => {}
                 }
             }
         }
@@ -330,7 +330,7 @@ fn check_node(name: &str, value: &str) -> Result<(), String> {
         Effect::Topic(topic) => config::check(topic, value),
         Effect::AutoCreate => config::Kind::Boolean.check(name, value),
         Effect::Partitions => config::Kind::Number(1, 100_000).check(name, value),
-        Effect::None | Effect::Always => {
+        Effect::None | Effect::Always | Effect::OffsetsRetention => {
             Err(format!("Cannot update these configs dynamically: Set({name})"))
         }
     }

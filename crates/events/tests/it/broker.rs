@@ -66,6 +66,11 @@ impl Broker {
         &self.clock
     }
 
+    /// Lets old offsets go; how many.
+    pub(crate) fn expire_offsets(&self) -> usize {
+        self.runtime.block_on(self.part.front().groups().expire_offsets()).unwrap()
+    }
+
     pub(crate) fn connect(&self) -> Client {
         let stream = TcpStream::connect(self.addr).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kafka_wire::{
-    delete_records, fetch, frame_request, list_offsets, metadata, offset_for_leader_epoch,
+    delete_records, fetch, frame_request, list_groups, list_offsets, metadata, offset_commit,
+    offset_for_leader_epoch,
 };
 
 use crate::broker::{Broker, Client, batch, fetch_of};
@@ -261,5 +262,45 @@ fn a_topic_is_made_when_it_is_asked_for_if_that_is_allowed() {
     assert!(!told.partitions.is_empty());
     assert!(told.partitions.iter().all(|one| (one.leader_id, one.leader_epoch) == (1, 0)));
     assert_eq!(ask("no/name", true).error_code, 17, "INVALID_TOPIC_EXCEPTION");
+    broker.stop();
+}
+
+#[test]
+fn offsets_go_when_nobody_has_used_them_for_long() {
+    let broker = Broker::start();
+    let mut client = broker.connect();
+    client.create("t", 1);
+    let commit = |client: &mut Client, group: &str| {
+        let partition = offset_commit::OffsetCommitRequestPartition {
+            committed_offset: 3,
+            committed_leader_epoch: -1,
+            ..offset_commit::OffsetCommitRequestPartition::default()
+        };
+        let request = offset_commit::Request {
+            group_id: group.into(),
+            generation_id_or_member_epoch: -1,
+            topics: vec![offset_commit::OffsetCommitRequestTopic {
+                name: "t".into(),
+                partitions: vec![partition],
+                ..offset_commit::OffsetCommitRequestTopic::default()
+            }],
+            ..offset_commit::Request::default()
+        };
+        assert_eq!(client.ask(&request, 8).topics[0].partitions[0].error_code, 0);
+    };
+    let days = |count: u64| broker.clock().advance(Duration::from_secs(count * 24 * 3600));
+    let expire = || broker.expire_offsets();
+    commit(&mut client, "old");
+    commit(&mut client, "used");
+    days(8);
+    // That nobody is there is seen for the first time: whoever was may have left just now.
+    assert_eq!(expire(), 0);
+    days(4);
+    commit(&mut client, "used");
+    days(4);
+    assert_eq!(expire(), 1);
+    let left = client.ask(&list_groups::Request::default(), 4).groups;
+    let left: Vec<_> = left.iter().map(|group| group.group_id.to_string()).collect();
+    assert_eq!(left, ["used"]);
     broker.stop();
 }

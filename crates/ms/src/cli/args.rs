@@ -214,6 +214,9 @@ pub(crate) struct PartEvents {
     /// A topic that is there from the start
     #[arg(long = "topic", value_name = "NAME:PARTITIONS")]
     pub(crate) topics: Vec<String>,
+    /// How long offsets of a group without members are kept
+    #[arg(long)]
+    pub(crate) offsets_retention_minutes: Option<u64>,
     /// How long a group without members waits for more when the first one comes
     #[arg(long)]
     pub(crate) group_delay_ms: Option<u64>,

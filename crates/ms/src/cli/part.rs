@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base::{Problem, SystemClock};
-use events::engine::log::Options;
+use events::engine::log::{OFFSETS_RETENTION, Options};
 use events::kafka::{Advertised, Listener, Mechanism, Security};
 use events::{Config, GROUP_DELAY, Part};
 use spec::parts::PASSWORDS;
@@ -110,6 +110,11 @@ fn config(options: &PartEvents) -> Result<Config> {
             auto_create: !options.no_auto_create,
             partitions: options.partitions,
             topic_defaults: defaults.collect::<Result<_>>()?,
+            offsets_retention: options
+                .offsets_retention_minutes
+                .map_or(OFFSETS_RETENTION, |minutes| {
+                    Duration::from_secs(minutes.saturating_mul(60))
+                }),
         },
         topics: topics.collect::<Result<_>>()?,
         security: security(options)?,

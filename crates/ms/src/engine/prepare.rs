@@ -225,6 +225,9 @@ fn events_part(service: &Service, workshop: &Workshop<'_>) -> Result<Prepared, P
     if let Some(delay) = part.group_delay_ms {
         argv.extend(["--group-delay-ms".to_owned(), delay.to_string()]);
     }
+    if let Some(minutes) = part.offsets_retention_minutes {
+        argv.extend(["--offsets-retention-minutes".to_owned(), minutes.to_string()]);
+    }
     if !part.auto_create {
         argv.push("--no-auto-create".to_owned());
     }

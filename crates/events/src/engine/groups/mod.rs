@@ -52,6 +52,8 @@ pub struct Groups {
     speech: OnceLock<&'static dyn Speech>,
     /// What share groups have of partitions.
     pub shares: Shares,
+    /// Groups without members that have offsets, and when that was seen first.
+    idle: Mutex<HashMap<String, i64>>,
 }
 
 /// A group of either kind.
@@ -142,8 +144,8 @@ impl Groups {
         let first_delay_ms = u64::try_from(first_delay.as_millis()).unwrap_or(u64::MAX);
         let (log, speech) = (Arc::clone(log), OnceLock::new());
         let shares = Shares::new(&log);
-        let groups =
-            Arc::new(Groups { log, all: Mutex::default(), first_delay_ms, speech, shares });
+        let (all, idle) = Default::default();
+        let groups = Arc::new(Groups { log, all, first_delay_ms, speech, shares, idle });
         groups.load();
         groups
     }

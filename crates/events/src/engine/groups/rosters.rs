@@ -62,6 +62,10 @@ impl Roster {
         Arc::new(Roster { sharing, now })
     }
 
+    pub(super) async fn is_empty(&self) -> bool {
+        self.now.lock().await.group.members.is_empty()
+    }
+
     /// `None` for one that never was more than asked for.
     pub(super) async fn listed(&self) -> Option<Listed> {
         let now = self.now.lock().await;
