@@ -137,7 +137,7 @@ pub(crate) enum Command {
     Restart(Change),
     /// Stop services; they stay stopped until started
     Stop(Change),
-    /// Start stopped services
+    /// Start stopped services; where no engine runs, it and what ran before as well
     Start(Change),
     /// Run this many instances: `ms scale web=3 worker=0`
     Scale(Scale),

@@ -145,7 +145,37 @@ pub(crate) enum Kind {
     Start,
 }
 
-/// Restarts, stops or starts services.
+/// Starts services.
+///
+/// Without an engine, as after a restart of the machine, one is started first. If it finds an app,
+/// it takes over what runs, brings back what ran, and leaves stopped what was stopped.
+pub(crate) async fn start(
+    start: &Change,
+    shared: &Shared,
+    here: &Here,
+    clock: &dyn Clock,
+    out: &mut Out,
+) -> Outcome {
+    let client = engine_here(here, shared).await?;
+    let state = state_here(here, shared)?.unwrap_or_default();
+    if !client.answers().await && state.join("engine.pid").exists() {
+        if start.dry_run {
+            return super::plan::start_without_engine(&start.services, out);
+        }
+        let mut interrupt = Interrupt::listen()?;
+        let timeout = start.wait.timeout;
+        let started = super::launch::ensure(&state, shared, timeout, &mut interrupt).await?;
+        if started && client.status().await?.app.is_some() {
+            out.progress("no engine ran: one was started, and what ran before comes back")?;
+        } else if started {
+            // After which nothing answers, as before.
+            super::up::end_without_app(&client, clock).await;
+        }
+    }
+    change(Kind::Start, start, &client, clock, out).await
+}
+
+/// Restarts, stops or starts services of an engine that runs.
 pub(crate) async fn change(
     kind: Kind,
     change: &Change,

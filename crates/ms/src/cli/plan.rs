@@ -87,6 +87,13 @@ pub(crate) fn change(kind: Kind, services: &[&ServiceView], out: &mut Out) -> Ou
     say("ms.change-plan/1", &services.iter().map(step).collect::<Vec<_>>(), out)
 }
 
+/// What `ms start` would change where no engine runs that could tell.
+pub(crate) fn start_without_engine(names: &[String], out: &mut Out) -> Outcome {
+    let engine = step("(engine)", "start", "none runs; it brings back what ran before");
+    let named = names.iter().map(|name| step(name, "start", "once the engine runs"));
+    say("ms.change-plan/1", &std::iter::once(engine).chain(named).collect::<Vec<_>>(), out)
+}
+
 /// What `ms scale` would change.
 pub(crate) fn scale(overview: &Overview, asked: &[(String, u32)], out: &mut Out) -> Outcome {
     let step = |(name, replicas): &(String, u32)| {

@@ -177,6 +177,7 @@ fn without_an_engine_everything_that_needs_one_ends_with_3() {
         "ms events topics",
         "ms console",
         "ms restart",
+        "ms start",
         "ms exec web ls",
     ] {
         let did = ms(None, &["web"], line);

@@ -119,6 +119,61 @@ volumes: {{data: {{}}}}
     assert_eq!(picture(&project, "after.json"), before);
 }
 
+#[test]
+fn after_a_restart_of_the_machine_start_brings_the_engine_back_and_starts_what_is_asked() {
+    if !root() {
+        eprintln!("not run: a machine of its own takes root");
+        return;
+    }
+    let sleeps = |name: &str| {
+        format!(
+            "  {name}:
+    image: example/{name}
+    x-mainspring: {{native: true}}
+    command: sleep 1000
+"
+        )
+    };
+    let services = ["web", "db", "idle"].map(sleeps).concat();
+    let project = Project::new(&format!("services:\n{services}"));
+    let out = run_of_the_machine(
+        &project,
+        1,
+        "! $MS start; $MS up -d; $MS stop db idle; $MS ps --json > before.json",
+    );
+    // A state folder in which nothing ever ran says nothing.
+    let no_engine = |also: &str| also.matches("error[no-engine]").count();
+    let (said, also) = texts(&out);
+    assert!(out.status.success(), "{said}\n{also}\n{}", project.engine_log());
+    assert_eq!(no_engine(&also), 1, "{also}");
+
+    // The file is not read: what was accepted comes back.
+    project.write("compose.yaml", "services: {}\n");
+    let out = run_of_the_machine(
+        &project,
+        2,
+        "$MS start db --dry-run; ! $MS ps; $MS start db; $MS ps --json > after.json",
+    );
+    let (said, also) = texts(&out);
+    assert!(out.status.success(), "{said}\n{also}\n{}", project.engine_log());
+    assert!(said.contains("(engine)  would be started: none runs"), "{said}");
+    assert!(also.contains("what ran before comes back"), "{also}");
+    assert_eq!(no_engine(&also), 1, "a dry run starts nothing: {also}");
+    let healthy = |file: &str| {
+        let mut seen = picture(&project, file);
+        seen.retain(|(_, _, state)| state == "\"healthy\"");
+        seen.into_iter().map(|(id, ..)| id).collect::<Vec<_>>()
+    };
+    assert_eq!(healthy("before.json"), ["web.1"]);
+    assert_eq!(healthy("after.json"), ["db.1", "web.1"]);
+
+    // What was taken down does not come back, and no engine is left for it.
+    let out = run_of_the_machine(&project, 3, "$MS start web; $MS down; ! $MS start; ! $MS ps");
+    let (said, also) = texts(&out);
+    assert!(out.status.success(), "{said}\n{also}\n{}", project.engine_log());
+    assert_eq!(no_engine(&also), 2, "{also}");
+}
+
 /// As inside a container, where `/etc/hosts` is a mount, and on systems that mount `/etc`.
 #[test]
 fn names_are_found_where_etc_is_a_mount() {
