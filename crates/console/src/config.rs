@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base::Problem;
 
@@ -26,6 +27,13 @@ pub const STREAMS_MAX: usize = 256;
 pub const COMMANDS_MAX: usize = 64;
 /// Topics of one live stream; a request for more is refused with 400.
 pub const TOPICS_MAX: usize = 64;
+/// Wrong logins that are taken from one address within [`WRONG_LOGINS_WINDOW`]; after them all that
+/// it asks over TCP is refused with 429 until the window, which the first of them began, is over.
+pub const WRONG_LOGINS_MAX: u32 = 10;
+/// See [`WRONG_LOGINS_MAX`].
+pub const WRONG_LOGINS_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// Addresses whose wrong logins are counted at one time.
+pub const ADDRESSES_MAX: usize = 4096;
 
 /// What the console needs to know beside its listeners.
 #[derive(Clone, Debug, Default)]

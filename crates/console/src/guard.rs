@@ -12,7 +12,7 @@
 //! its user. So without a login only processes of that user (or root) may change something.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -23,19 +23,29 @@ use tokio::net::TcpStream;
 
 use crate::config::{ConsoleConfig, Credentials, LOGIN};
 
-/// The other end of a TCP connection; a second handle of the connection's own socket.
+/// The other end of a TCP connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer(Arc<std::net::TcpStream>);
+pub(crate) struct Peer {
+    /// A second handle of the connection's own socket.
+    stream: Arc<std::net::TcpStream>,
+    address: IpAddr,
+}
 
 impl Peer {
-    pub(crate) fn of(stream: &TcpStream) -> io::Result<Peer> {
-        Ok(Peer(Arc::new(stream.as_fd().try_clone_to_owned()?.into())))
+    pub(crate) fn of(stream: &TcpStream, from: SocketAddr) -> io::Result<Peer> {
+        let stream = Arc::new(stream.as_fd().try_clone_to_owned()?.into());
+        Ok(Peer { stream, address: from.ip() })
+    }
+
+    /// Where it connects from.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Refuses everybody but root and the engine's own user, also when nobody can tell who it is.
     pub(crate) async fn check_own(self) -> Result<(), Problem> {
         // At most one look for each connection; these are bounded.
-        let look = tokio::task::spawn_blocking(move || net::peer_uid(&self.0));
+        let look = tokio::task::spawn_blocking(move || net::peer_uid(&self.stream));
         let own = net::own_uid();
         let cause = match look.await.ok().flatten() {
             Some(uid) if uid == 0 || uid == own => return Ok(()),
@@ -48,18 +58,20 @@ impl Peer {
     }
 }
 
-/// Refuses what must not be answered over TCP.
+/// Refuses what must not be answered over TCP. A login that was asked for and given is told to
+/// `given`, with whether it is right.
 pub(crate) fn check_tcp(
     config: &ConsoleConfig,
     method: &Method,
     headers: &HeaderMap,
+    given: impl FnOnce(bool),
 ) -> Result<(), Problem> {
     let host = one(headers, &header::HOST)?.ok_or_else(|| {
         not_allowed("the request has no `Host` header").with_next("use a client that sends one")
     })?;
     match &config.credentials {
         // A foreign name that resolves here has no credentials, so the check of names is moot.
-        Some(credentials) => check_credentials(credentials, headers)?,
+        Some(credentials) => check_credentials(credentials, headers, given)?,
         None if is_loopback(host) || config.hosts.iter().any(|h| names(h, host)) => {}
         None => {
             return Err(not_allowed(format!("`{host}` is not a name of this console"))
@@ -90,10 +102,14 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
         .with_next("send `Content-Type: application/json`"))
 }
 
-fn check_credentials(credentials: &Credentials, headers: &HeaderMap) -> Result<(), Problem> {
+fn check_credentials(
+    credentials: &Credentials,
+    headers: &HeaderMap,
+    given: impl FnOnce(bool),
+) -> Result<(), Problem> {
     let Credentials { user, secret } = credentials;
-    let given = one(headers, &header::AUTHORIZATION)?.unwrap_or_default();
-    let (scheme, value) = given.split_once(' ').unwrap_or_default();
+    let header = one(headers, &header::AUTHORIZATION)?.unwrap_or_default();
+    let (scheme, value) = header.split_once(' ').unwrap_or_default();
     let expected = if scheme.eq_ignore_ascii_case("basic") {
         base64(format!("{user}:{secret}").as_bytes())
     } else if scheme.eq_ignore_ascii_case("bearer") {
@@ -101,10 +117,9 @@ fn check_credentials(credentials: &Credentials, headers: &HeaderMap) -> Result<(
     } else {
         return Err(login_needed("this console asks for a login"));
     };
-    if same(value.trim().as_bytes(), expected.as_bytes()) {
-        return Ok(());
-    }
-    Err(login_needed("the login is not right"))
+    let right = same(value.trim().as_bytes(), expected.as_bytes());
+    given(right);
+    if right { Ok(()) } else { Err(login_needed("the login is not right")) }
 }
 
 fn login_needed(message: &str) -> Problem {
@@ -181,7 +196,7 @@ mod tests {
             let name: header::HeaderName = name.parse().unwrap();
             headers.append(name, value.parse().unwrap());
         }
-        check_tcp(config, &method, &headers).err().map(|problem| problem.code)
+        check_tcp(config, &method, &headers, |_| {}).err().map(|problem| problem.code)
     }
 
     #[test]
@@ -243,6 +258,28 @@ mod tests {
             assert_eq!(ask(wrong).as_deref(), Some("login-needed"), "{wrong}");
         }
         assert!(check(&config, Method::GET, &[("host", "localhost")]).is_some());
+    }
+
+    #[test]
+    fn what_gives_no_login_is_no_guess() {
+        let login = Credentials { user: "ada".into(), secret: "s3cret".into() };
+        let config = ConsoleConfig { credentials: Some(login), ..Default::default() };
+        for (header, expected) in [
+            (None, None),
+            (Some("Digest username=ada"), None),
+            (Some("Bearer s3cret"), Some(true)),
+            (Some("Bearer "), Some(false)),
+            (Some("basic YWRhOg=="), Some(false)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", header::HeaderValue::from_static("localhost"));
+            if let Some(text) = header {
+                headers.insert("authorization", text.parse().unwrap());
+            }
+            let mut seen = None;
+            let _ = check_tcp(&config, &Method::GET, &headers, |right| seen = Some(right));
+            assert_eq!(seen, expected, "{header:?}");
+        }
     }
 
     #[test]

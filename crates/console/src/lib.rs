@@ -8,7 +8,8 @@
 //! the command line; [`wire`] is what travels between them.
 //!
 //! Invariants: nothing that a client sends ends the process or grows a buffer past its bound; a
-//! request that is refused changes nothing; a TCP listener beyond loopback needs credentials.
+//! request that is refused changes nothing; a TCP listener beyond loopback needs credentials, and an
+//! address that guesses at them is shut out for a while.
 
 pub mod client;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod wire;
 
 mod assets;
 mod guard;
+mod guesses;
 mod live;
 mod query;
 mod reply;

@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base::Problem;
 use bytes::Bytes;
@@ -59,6 +60,18 @@ pub(crate) fn problem(problem: &Problem) -> Reply {
         let challenge = HeaderValue::from_static("Basic realm=\"Mainspring\", charset=\"UTF-8\"");
         reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
+    reply
+}
+
+/// To an address that gave too many wrong logins: when it may ask again.
+pub(crate) fn too_many_guesses(left: Duration) -> Reply {
+    // No earlier than then, so a second that has begun counts.
+    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    let problem = Problem::new("too-many-logins", "too many wrong logins came from this address")
+        .with_cause("nothing is taken from it for a while, the right login included")
+        .with_next(format!("wait {seconds} seconds; the engine's socket is open meanwhile"));
+    let mut reply = json_with(StatusCode::TOO_MANY_REQUESTS, &problem);
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     reply
 }
 

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::{Problem, ServiceName};
+use base::{Clock, Problem, ServiceName};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -17,6 +17,7 @@ use crate::config::{BODY_BYTES_MAX, COMMANDS_MAX, ConsoleConfig, STREAMS_MAX};
 use crate::engine::{Answer, Engine};
 use crate::event_log::{Ask, MessageQuery};
 use crate::guard::Peer;
+use crate::guesses::Guesses;
 use crate::query::{self, Query};
 use crate::reply::{self, Reply};
 use crate::wire::{Accepted, ChartQuery, Command};
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) assets: assets::Assets,
+    guesses: Guesses,
     commands: Mutex<JoinSet<()>>,
 }
 
@@ -47,11 +49,13 @@ impl Shared {
     pub(crate) fn new(
         config: ConsoleConfig,
         engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
         shutdown: watch::Receiver<bool>,
     ) -> Shared {
         let assets = assets::Assets::new(config.web_dir.clone());
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Shared { config, engine, shutdown, streams, assets, commands: Mutex::default() }
+        let (guesses, commands) = (Guesses::new(clock), Mutex::default());
+        Shared { config, engine, shutdown, streams, assets, guesses, commands }
     }
 
     async fn command(&self, command: Command) -> Result<Accepted, Problem> {
@@ -167,7 +171,12 @@ async fn try_answer(
         return Ok(reply::bytes(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into()));
     }
     if let Trust::Network(peer) = trust {
-        guard::check_tcp(&shared.config, request.method(), request.headers())?;
+        let (guesses, from) = (&shared.guesses, peer.address());
+        if let Some(left) = guesses.refused(from) {
+            return Ok(reply::too_many_guesses(left));
+        }
+        let given = |right| guesses.given(from, right);
+        guard::check_tcp(&shared.config, request.method(), request.headers(), given)?;
         if shared.config.credentials.is_none() && !request.method().is_safe() {
             peer.check_own().await?;
         }

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Problem;
+use base::{Clock, Problem};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,17 +44,18 @@ pub struct Listeners {
 /// Serves pages and API until `shutdown` is true or its sender is gone, then drains.
 ///
 /// Fails at once, with code `console-exposed`, when a TCP listener is reachable from other
-/// machines and the configuration has no credentials.
+/// machines and the configuration has no credentials. Wrong logins are counted by `clock`.
 pub async fn serve(
     config: ConsoleConfig,
     listeners: Listeners,
     engine: Arc<dyn Engine>,
+    clock: Arc<dyn Clock>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), Problem> {
     for listener in &listeners.tcp {
         check_exposure(&config, listener)?;
     }
-    let shared = Arc::new(Shared::new(config, engine, shutdown));
+    let shared = Arc::new(Shared::new(config, engine, clock, shutdown));
     let mut loops = JoinSet::new();
     for listener in listeners.tcp {
         loops.spawn(accept(Listener::Tcp(listener), shared.clone()));
@@ -96,10 +97,10 @@ impl Listener {
     async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Listener::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, from) = listener.accept().await?;
                 // Live messages are small and must not wait for one another.
                 stream.set_nodelay(true)?;
-                let peer = Peer::of(&stream)?;
+                let peer = Peer::of(&stream, from)?;
                 Ok(Accepted::Tcp(stream, peer))
             }
             Listener::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),

@@ -15,11 +15,13 @@ use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::{ManualClock, UnixNanos};
 use console::client::{Client, ClientError};
+use console::config::{WRONG_LOGINS_MAX, WRONG_LOGINS_WINDOW};
 use console::wire::{ChartQuery, Command, Health, LiveBody, LogQuery};
 use console::{ConsoleConfig, Credentials, Listeners};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -30,6 +32,7 @@ struct Console {
     address: SocketAddr,
     client: Client,
     engine: Arc<engine::FakeEngine>,
+    clock: Arc<ManualClock>,
     stop: watch::Sender<bool>,
     serving: JoinSet<Result<(), base::Problem>>,
     _folder: tempfile::TempDir,
@@ -42,17 +45,25 @@ async fn start(config: ConsoleConfig) -> Console {
     let address = tcp.local_addr().unwrap();
     let unix = UnixListener::bind(&socket).unwrap();
     let engine = Arc::new(engine::FakeEngine::new(false));
+    let clock = Arc::new(ManualClock::new(UnixNanos(1)));
     let (stop, stopped) = watch::channel(false);
     let listeners = Listeners { tcp: vec![tcp], unix: vec![unix] };
     let mut serving = JoinSet::new();
-    serving.spawn(console::serve(config, listeners, engine.clone(), stopped));
-    Console { address, client: Client::new(socket), engine, stop, serving, _folder: folder }
+    serving.spawn(console::serve(config, listeners, engine.clone(), clock.clone(), stopped));
+    Console { address, client: Client::new(socket), engine, clock, stop, serving, _folder: folder }
 }
 
 impl Console {
     /// Sends bytes over TCP and reads until the server closes.
     async fn raw(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        self.raw_from("127.0.0.1", request).await
+    }
+
+    /// As `raw`, from that address of loopback.
+    async fn raw_from(&self, from: &str, request: &str) -> String {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        let mut stream = socket.connect(self.address).await.unwrap();
         // The server may refuse, and close, before all of it is written.
         let _ = stream.write_all(request.as_bytes()).await;
         let mut answer = Vec::new();
@@ -162,7 +173,8 @@ async fn an_accepted_command_runs_to_its_end_without_its_client() {
     let engine = Arc::new(slow::Slow::default());
     let (_stop, stopped) = watch::channel(false);
     let mut serving = JoinSet::new();
-    serving.spawn(console::serve(ConsoleConfig::default(), listeners, engine.clone(), stopped));
+    let (config, clock) = (ConsoleConfig::default(), Arc::new(base::SystemClock));
+    serving.spawn(console::serve(config, listeners, engine.clone(), clock, stopped));
 
     let client = Client::new(socket);
     let command = Command::Stop { services: Vec::new() };
@@ -365,11 +377,14 @@ async fn wider_than_loopback_needs_credentials() {
     let engine = Arc::new(engine::FakeEngine::new(true));
     let (stop, stopped) = watch::channel(true);
     let bare = ConsoleConfig::default();
-    let refused = console::serve(bare, wide().await, engine.clone(), stopped.clone()).await;
+    let clock = Arc::new(base::SystemClock);
+    let served = console::serve(bare, wide().await, engine.clone(), clock.clone(), stopped.clone());
+    let refused = served.await;
     assert_eq!(refused.unwrap_err().code, "console-exposed");
     let credentials = Some(Credentials { user: "ada".into(), secret: "s3cret".into() });
     let config = ConsoleConfig { credentials, ..ConsoleConfig::default() };
-    assert!(console::serve(config.clone(), wide().await, engine, stopped).await.is_ok());
+    let served = console::serve(config.clone(), wide().await, engine, clock, stopped);
+    assert!(served.await.is_ok());
     drop(stop);
 
     let console = start(config).await;
@@ -380,6 +395,41 @@ async fn wider_than_loopback_needs_credentials() {
     assert_eq!(status(&console.get("/api/status", login).await), 200);
     assert_eq!(status(&console.get("/healthz", "").await), 200);
     assert!(console.client.status().await.is_ok(), "the socket is trusted");
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_at_the_login_has_to_wait() {
+    let credentials = Some(Credentials { user: "ada".into(), secret: "s3cret".into() });
+    let console = start(ConsoleConfig { credentials, ..ConsoleConfig::default() }).await;
+    let (guesser, other) = ("127.0.0.2", "127.0.0.3");
+    let ask = async |from: &str, header: &str| {
+        let host = console.address;
+        let line = format!("GET /api/status HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+        console.raw_from(from, &format!("{line}{header}\r\n")).await
+    };
+    let (right, wrong) = ("authorization: Bearer s3cret\r\n", "authorization: Bearer x\r\n");
+    for _ in 0..2 {
+        for _ in 1..WRONG_LOGINS_MAX {
+            assert_eq!(status(&ask(guesser, wrong).await), 401);
+            // A browser asks without one first; that is no guess.
+            assert_eq!(status(&ask(guesser, "").await), 401);
+        }
+        assert_eq!(status(&ask(guesser, right).await), 200, "and all is forgotten");
+    }
+    for _ in 0..WRONG_LOGINS_MAX {
+        assert_eq!(status(&ask(guesser, wrong).await), 401);
+    }
+    console.clock.advance(Duration::from_millis(500));
+    for header in [wrong, right, ""] {
+        let answer = ask(guesser, header).await;
+        assert_eq!(status(&answer), 429, "{answer}");
+        assert!(answer.contains("\r\nretry-after: 300\r\n"), "{answer}");
+        assert!(answer.contains(r#""code":"too-many-logins""#), "{answer}");
+    }
+    assert_eq!(status(&ask(other, right).await), 200);
+    assert!(console.client.status().await.is_ok(), "the socket is trusted");
+    console.clock.advance(WRONG_LOGINS_WINDOW);
+    assert_eq!(status(&ask(guesser, right).await), 200);
 }
 
 #[tokio::test]

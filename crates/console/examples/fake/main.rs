@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..ConsoleConfig::default()
     };
     let listeners = Listeners { tcp: vec![tcp], unix };
-    let served = console::serve(config, listeners, engine, stopped);
+    let served = console::serve(config, listeners, engine, Arc::new(base::SystemClock), stopped);
     tokio::select! {
         result = served => result?,
         _ = tokio::signal::ctrl_c() => drop(stop),

@@ -122,7 +122,7 @@ pub(super) async fn serve(options: EngineOptions) -> Result<(), Problem> {
     watches.spawn(super::event_figures::watch(shared.clone()));
     let mut console = JoinSet::new();
     let api = Arc::new(Api(shared.clone()));
-    console.spawn(console::serve(console_config, listeners, api, stopped));
+    console.spawn(console::serve(console_config, listeners, api, clock.clone(), stopped));
 
     let result = carrier.run(asked).await;
 

@@ -48,7 +48,9 @@ impl Fake {
         let listeners =
             console::Listeners { tcp: vec![], unix: vec![UnixListener::bind(&socket).unwrap()] };
         let ended = self.ended.subscribe();
-        console::serve(console::ConsoleConfig::default(), listeners, self, ended).await.unwrap();
+        let config = console::ConsoleConfig::default();
+        let clock = Arc::new(base::SystemClock);
+        console::serve(config, listeners, self, clock, ended).await.unwrap();
         std::fs::remove_file(socket).unwrap();
     }
 
