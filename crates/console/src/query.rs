@@ -66,13 +66,14 @@ fn bad(message: String) -> Problem {
 
 /// Reads the parameters of a log query.
 pub(crate) fn log_query(query: &Query) -> Result<LogQuery, Problem> {
-    query.only(&["service", "grep", "since", "until", "limit"])?;
+    query.only(&["service", "grep", "since", "until", "limit", "skip"])?;
     Ok(LogQuery {
         services: query.all("service").map(str::to_owned).collect(),
         grep: query.get("grep").map(str::to_owned),
         since: query.number("since")?.map(UnixNanos),
         until: query.number("until")?.map(UnixNanos),
         limit: query.number("limit")?,
+        skip: query.number("skip")?,
     })
 }
 
@@ -84,6 +85,7 @@ pub(crate) fn write_log_query(query: &LogQuery) -> String {
     pairs.extend(query.since.iter().map(|at| ("since", at.0.to_string())));
     pairs.extend(query.until.iter().map(|at| ("until", at.0.to_string())));
     pairs.extend(query.limit.iter().map(|limit| ("limit", limit.to_string())));
+    pairs.extend(query.skip.iter().map(|skip| ("skip", skip.to_string())));
     write(pairs)
 }
 
@@ -148,8 +150,9 @@ mod tests {
             grep in prop::option::of(".+"),
             since in prop::option::of(any::<u64>().prop_map(UnixNanos)),
             limit in prop::option::of(0usize..20_000),
+            skip in prop::option::of(0usize..20_000),
         ) {
-            let query = LogQuery { services, grep, since, until: None, limit };
+            let query = LogQuery { services, grep, since, until: None, limit, skip };
             let read = log_query(&Query::parse(&write_log_query(&query)).unwrap()).unwrap();
             prop_assert_eq!(read, query);
         }

@@ -31,6 +31,10 @@ impl Follow {
         engine: &Arc<dyn Engine>,
         query: LogQuery,
     ) -> Result<(Vec<LogLine>, Follow), Problem> {
+        if query.skip.is_some() {
+            return Err(Problem::new("bad-query", "lines as they come have none to leave out")
+                .with_next("use `skip` for lines already written"));
+        }
         let receiver = engine.follow_logs(query.clone())?;
         let lines = match query.limit {
             Some(0) => Vec::new(),

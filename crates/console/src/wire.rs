@@ -313,6 +313,8 @@ pub struct LogQuery {
     pub until: Option<UnixNanos>,
     /// The newest this many lines, 1,000 when absent, 10,000 at most.
     pub limit: Option<usize>,
+    /// After the newest this many, which are left out: with `until`, the page before another.
+    pub skip: Option<usize>,
 }
 
 /// Lines that were found, oldest first.

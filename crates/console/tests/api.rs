@@ -210,6 +210,33 @@ async fn followed_logs_have_no_gap_and_no_repeat() {
 }
 
 #[tokio::test]
+async fn logs_are_read_back_page_by_page() {
+    let console = start(ConsoleConfig::default()).await;
+    let all = LogQuery { limit: Some(10_000), ..LogQuery::default() };
+    let all = console.client.logs(&all).await.unwrap();
+    assert!(!all.more && all.lines.len() > 200);
+    let (mut read, mut until, mut skip) = (Vec::new(), None, None);
+    loop {
+        let query = LogQuery { limit: Some(100), until, skip, ..LogQuery::default() };
+        let page = console.client.logs(&query).await.unwrap();
+        let first = page.lines[0].at;
+        let lines = [page.lines, read].concat();
+        (until, skip) = (Some(first), Some(lines.iter().filter(|line| line.at == first).count()));
+        read = lines;
+        if !page.more {
+            break;
+        }
+    }
+    assert!(read == all.lines, "{} of {}", read.len(), all.lines.len());
+
+    let query = LogQuery { skip: Some(1), ..LogQuery::default() };
+    let refused = console.client.follow_logs(&query).await.err().unwrap();
+    assert_eq!(code(refused), "bad-query");
+    let live = console.get("/api/live?topics=logs:skip%253D1", "").await;
+    assert!(live.contains("bad-query"), "{live}");
+}
+
+#[tokio::test]
 async fn a_change_is_pushed_with_its_events() {
     let console = start(ConsoleConfig::default()).await;
     let mut live = console.client.live(&["service:web", "events"]).await.unwrap();

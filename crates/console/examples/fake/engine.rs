@@ -738,6 +738,7 @@ impl Engine for FakeEngine {
             .iter()
             .rev()
             .filter(|l| wanted(&query, l))
+            .skip(query.skip.unwrap_or_default())
             .take(limit + 1)
             .cloned()
             .collect();

@@ -1,18 +1,15 @@
 // Log lines: a page to search them, and a tail for a service's page.
-//
-// Lines are put into the document by hand, not by templates: there are thousands, and each is
-// drawn once.
 
 import { html, useEffect, useRef, useState } from "./lib.js";
 import { get } from "./api.js";
-import { day, quote, time } from "./format.js";
+import { quote } from "./format.js";
 import { overview, subscribe } from "./live.js";
+import { LogView, pattern } from "./logview.js";
+import { Older, PAGE_LINES, ROWS_MAX } from "./older.js";
 import { Head } from "./overview.js";
 import { amend, place } from "./router.js";
 import { Card, Empty, Told } from "./ui.js";
 
-const LINES_MAX = 3_000;
-const PAGE_LINES = 1_000;
 const TYPING_MS = 250;
 const WINDOWS = [["", "Live tail"], ["300", "Last 5 min"], ["900", "Last 15 min"], ["3600", "Last hour"], ["range", "From … to …"]];
 
@@ -23,128 +20,6 @@ const topicOf = ({ services, grep }) => {
   return `logs:${encodeURIComponent(query)}`;
 };
 
-/** A box of lines that sticks to its end, unless a person has scrolled away from it. */
-class LogView {
-  constructor(box, told) {
-    this.box = box;
-    this.told = told;
-    this.grep = null;
-    this.unseen = 0;
-    this.last = 0;
-    this.stuck = true;
-    box.addEventListener("scroll", () => {
-      this.stuck = this.atEnd();
-      if (this.stuck && this.unseen > 0) this.count(0);
-    }, { passive: true });
-    // A box that shrinks keeps its end in view.
-    this.watcher = new ResizeObserver(() => { if (this.stuck) this.toEnd(); });
-    this.watcher.observe(box);
-  }
-
-  atEnd() {
-    return this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 30;
-  }
-
-  count(unseen) {
-    this.unseen = unseen;
-    this.told(unseen, this.box.childElementCount);
-  }
-
-  clear() {
-    this.box.replaceChildren();
-    this.last = 0;
-    this.stuck = true;
-    this.count(0);
-  }
-
-  /** Takes a message: fresh lines follow what is there without repeating it. */
-  take({ fresh, lines, skipped }) {
-    const kept = fresh ? this.last : 0;
-    const news = lines.filter((line) => line.at > kept);
-    if (fresh && kept > 0 && news.length === lines.length && lines.length > 0) this.note("lines in between are not shown");
-    if (skipped > 0) this.note(`${skipped} lines came too fast to show; ms logs has them all`);
-    this.add(news);
-  }
-
-  add(lines) {
-    const stick = this.stuck;
-    const rows = document.createDocumentFragment();
-    for (const line of lines) rows.append(row(line, this.grep));
-    this.box.append(rows);
-    this.last = lines.at(-1)?.at ?? this.last;
-    const excess = this.box.childElementCount - LINES_MAX;
-    // Cut only while at the end: above, it would move what a person reads.
-    if (stick) for (let i = 0; i < excess; i += 1) this.box.firstElementChild.remove();
-    else for (let i = 0; i < excess - LINES_MAX; i += 1) this.box.firstElementChild.remove();
-    if (stick) this.toEnd();
-    else this.count(this.unseen + lines.length);
-  }
-
-  note(text) {
-    const note = document.createElement("div");
-    note.className = "log-gap";
-    note.textContent = text;
-    this.box.append(note);
-  }
-
-  toEnd() {
-    this.stuck = true;
-    this.box.scrollTop = this.box.scrollHeight;
-    this.count(0);
-  }
-}
-
-function row(line, grep) {
-  const make = (tag, className, text) => {
-    const element = document.createElement(tag);
-    element.className = className;
-    element.textContent = text;
-    return element;
-  };
-  const element = make("div", "log-line", "");
-  const at = make("time", "", time(line.at, true));
-  at.title = day(line.at);
-  const error = line.stream === "stderr";
-  const mark = make("span", "mark", error ? "!" : "");
-  if (error) mark.title = "stderr";
-  const text = make("span", "text", grep ? "" : line.text);
-  if (grep) text.append(...marked(line.text, grep));
-  element.append(at, make("span", `who slot-${slot(line.instance)}`, line.instance), mark, text);
-  return element;
-}
-
-/** One of ten colours, the same for a service wherever it shows. */
-function slot(instance) {
-  const service = instance.slice(0, instance.lastIndexOf("."));
-  let hash = 0;
-  for (const letter of service) hash = (hash * 31 + letter.charCodeAt(0)) >>> 0;
-  return hash % 10;
-}
-
-/** The pattern of a filter, to mark what it found; null when it is not one here. */
-function pattern(grep) {
-  if (!grep) return null;
-  const inner = grep.length > 2 && grep.startsWith("/") && grep.endsWith("/") ? grep.slice(1, -1) : null;
-  try {
-    return new RegExp(inner ?? grep.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "g");
-  } catch {
-    return null;
-  }
-}
-
-function marked(text, grep) {
-  const parts = [];
-  let from = 0;
-  for (const found of text.matchAll(grep)) {
-    if (found[0] === "") break;
-    const mark = document.createElement("mark");
-    mark.textContent = found[0];
-    parts.push(text.slice(from, found.index), mark);
-    from = found.index + found[0].length;
-  }
-  return [...parts, text.slice(from)];
-}
-
 /** Lines of a filter: live, or those of a window. */
 function Lines({ services, grep, range, tall, label, empty }) {
   const box = useRef(null);
@@ -152,31 +27,50 @@ function Lines({ services, grep, range, tall, label, empty }) {
   const [unseen, setUnseen] = useState(0);
   const [count, setCount] = useState(0);
   const [problem, setProblem] = useState(null);
-  const [more, setMore] = useState(false);
+  const [older, setOlder] = useState("none");
+  const [failed, setFailed] = useState(null);
+  const [said, say] = useState("");
   const key = JSON.stringify([services, grep, range]);
-  useEffect(() => () => view.current?.watcher.disconnect(), []);
+  useEffect(() => () => {
+    view.current?.watcher.disconnect();
+    view.current?.older.end();
+  }, []);
   useEffect(() => {
     view.current ??= new LogView(box.current, (waiting, all) => {
       setUnseen(waiting);
       setCount(all);
-    });
+      setFailed(view.current?.failed ?? null);
+    }, new Older((parameters, signal) => get("/api/logs", parameters, signal), setOlder));
     const log = view.current;
     log.clear();
     log.grep = pattern(grep);
     setProblem(null);
-    setMore(false);
+    say("");
+    const parameters = { service: services, grep: grep || null, ...range };
+    log.older.begin(parameters);
     if (!range) return subscribe(topicOf({ services, grep }), (data) => log.take(data));
     const abort = new AbortController();
-    const parameters = { service: services, grep: grep || null, limit: PAGE_LINES, ...range };
-    get("/api/logs", parameters, abort.signal).then((page) => {
-      setMore(page.more);
+    get("/api/logs", { ...parameters, limit: PAGE_LINES }, abort.signal).then((page) => {
       log.add(page.lines);
+      if (page.more) log.older.more();
     }, (error) => { if (error.name !== "AbortError") setProblem(error); });
     return () => abort.abort();
   }, [key]);
+  const back = async () => {
+    const log = view.current;
+    const lines = await log.back();
+    say(lines > 0 ? `${lines} older lines above` : "");
+    // The button goes, and would take the focus with it.
+    if (["full", "oldest"].includes(log.older.state)) box.current?.focus();
+  };
   return html`<div class="log-box">
     ${problem && html`<div class="pad"><${Told} problem=${problem} /></div>`}
-    ${more && html`<p class="log-gap">Only the newest ${PAGE_LINES} lines of this range are shown.</p>`}
+    ${failed && html`<div class="pad"><${Told} problem=${failed} /></div>`}
+    ${(older === "more" || older === "loading") && html`<p class="log-older"><button class="link" aria-busy=${older === "loading"} onClick=${back}>
+      ${older === "loading" ? "Loading …" : "Older lines"}</button></p>`}
+    ${older === "full" && html`<p class="log-gap">No more than ${ROWS_MAX} lines are shown; choose an earlier time for those before.</p>`}
+    ${older === "oldest" && html`<p class="log-gap">These are the oldest lines.</p>`}
+    <span class="hidden" role="status">${said}</span>
     <div class="log ${tall ? "tall" : ""} ${services.length === 1 ? "single" : ""}" ref=${box} tabindex="0" role="log" aria-live="off" aria-label=${label}></div>
     ${count === 0 && !problem && html`<div class="log-empty">${empty}</div>`}
     ${unseen > 0 && html`<button class="button primary new-lines" onClick=${() => view.current.toEnd()}>${unseen} new ${unseen === 1 ? "line" : "lines"} ↓</button>`}

@@ -5,7 +5,8 @@
 // kept, so that a listener that comes later sees it at once.
 
 const EVENTS_KEPT = 500;
-const LINES_KEPT = 500;
+/** Lines of a log that a late listener is told; the engine tells as many to a new one. */
+export const LINES_KEPT = 500;
 const HELD_MAX = 2_000;
 const RETRY_MS_MAX = 5_000;
 

@@ -39,6 +39,7 @@ pub(crate) async fn run(logs: &Logs, client: Client, clock: &dyn Clock, out: &mu
         since: at(&logs.since)?,
         until: at(&logs.until)?,
         limit: Some(logs.lines.unwrap_or(1000)),
+        skip: None,
     };
     if query.limit > Some(LINES_MAX) {
         let problem = Problem::new("bad-usage", format!("-n gives {LINES_MAX} lines at most"))

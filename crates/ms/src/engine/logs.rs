@@ -52,6 +52,7 @@ fn filter(query: LogQuery) -> Result<LogFilter, Problem> {
         since: query.since,
         until: query.until,
         limit: query.limit.unwrap_or(default.limit),
+        skip: query.skip.unwrap_or_default(),
         ..default
     })
 }

@@ -161,6 +161,9 @@ pub struct LogFilter {
     pub until: Option<UnixNanos>,
     /// The newest this many lines; more than 10,000 count as 10,000.
     pub limit: usize,
+    /// That many of those that pass, the newest, are left out of a search before the limit counts.
+    /// Lines have one order, also those of one moment: with `until`, this is where a page goes on.
+    pub skip: usize,
 }
 
 impl Default for LogFilter {
@@ -176,6 +179,7 @@ impl Default for LogFilter {
             since: None,
             until: None,
             limit: 1000,
+            skip: 0,
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn merge(
         heads.extend(head.key(at));
     }
     let mut page = Page::default();
-    let mut bytes = 0;
+    let (mut bytes, mut skip) = (0, filter.skip);
     while let Some((_, at)) = heads.pop() {
         if cancelled.load(Ordering::Relaxed) {
             return Err(LogError::Cancelled);
@@ -52,6 +52,10 @@ pub(super) fn merge(
         let Some(line) = line.filter(|line| filter.passes(line.stream, &line.text)) else {
             continue;
         };
+        if skip > 0 {
+            skip -= 1;
+            continue;
+        }
         bytes += line.text.len();
         if page.lines.len() == limit || bytes > PAGE_BYTES_MAX {
             page.more = true;
@@ -158,6 +162,7 @@ mod tests {
         fn finds_what_a_naive_reader_finds(
             instances in prop::collection::vec((instance(), 0usize..=100, 0usize..=100), 1..4),
             limit in 1usize..30,
+            skip in 0usize..30,
             since in prop::option::of(0u64..60),
             until in prop::option::of(0u64..60),
             needle in prop::option::of("[a-c]"),
@@ -189,6 +194,7 @@ mod tests {
                 until: until.map(at),
                 stream,
                 limit,
+                skip,
                 ..LogFilter::default()
             };
             all.sort_by(|a, b| (a.at, &a.instance).cmp(&(b.at, &b.instance)));
@@ -202,12 +208,14 @@ mod tests {
             // A file that is passed over as too new may hold the end of a line whose beginning
             // is then given alone; the model knows nothing of files, so leave such lines out.
             if until.is_none() {
-                prop_assert_eq!(page.more, all.len() > limit);
-                let from = all.len().saturating_sub(limit);
-                prop_assert_eq!(&page.lines, &all[from..]);
+                let end = all.len().saturating_sub(skip);
+                prop_assert_eq!(page.more, end > limit);
+                prop_assert_eq!(&page.lines, &all[end.saturating_sub(limit)..end]);
             } else {
                 prop_assert!(page.lines.len() <= limit);
-                for line in all.iter().rev().take(limit.saturating_sub(instances.len() * 2)) {
+                let odd = instances.len() * 2;
+                let (from, odd) = if skip == 0 { (0, odd) } else { (skip + odd, 2 * odd) };
+                for line in all.iter().rev().skip(from).take(limit.saturating_sub(odd)) {
                     prop_assert!(page.lines.contains(line), "{line:?} is missing");
                 }
             }
