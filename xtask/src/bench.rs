@@ -17,16 +17,16 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::run;
 
 pub(crate) fn run(what: &str, rest: &[&str]) -> Result<()> {
-    let rounds = match rest {
-        [] => 5,
-        [rounds] => rounds.parse().context("the number of rounds")?,
-        _ => bail!("one number at most: how many rounds"),
+    let (rounds, parts) = match rest {
+        [] => (5, rest),
+        [rounds, parts @ ..] => (rounds.parse().context("the number of rounds")?, parts),
     };
+    ensure!(parts.is_empty() || what == "events", "one number at most: how many rounds");
     machine();
     match what {
         "up" => up::run(rounds),
         "edge" => edge::run(rounds),
-        "events" => events::run(rounds),
+        "events" => events::run(rounds, parts),
         "compose" => compose::run(rounds),
         "volumes" => volumes::run(rounds),
         _ => bail!("no benchmark `{what}`: there are up, edge, events, compose and volumes"),

@@ -2,8 +2,9 @@
 //!
 //! Not here: the suites, which come from the package registries, or how each is run (`suites`).
 //! Every skip and failure has its reason in `reasons.txt`; one without ends the command with an
-//! error, and one that is not true any more is told. `--against HOST:PORT` runs the same against
-//! another server, and writes nothing.
+//! error, and one that is not true any more is told. What came of each suite is kept, and the page is
+//! written of all that is kept: a suite can be run again alone. `--against HOST:PORT` runs the same
+//! against another server, and writes nothing.
 
 mod suites;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 
 use crate::run;
 
@@ -23,6 +25,18 @@ pub(crate) enum Outcome {
     Passed,
     Skipped,
     Failed,
+}
+
+const ALL: [Outcome; 3] = [Outcome::Passed, Outcome::Skipped, Outcome::Failed];
+
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Outcome::Passed => "passed",
+            Outcome::Skipped => "skipped",
+            Outcome::Failed => "failed",
+        }
+    }
 }
 
 /// One test of a suite.
@@ -49,9 +63,9 @@ impl Drop for Server {
     }
 }
 
-fn serve() -> Result<Server> {
+fn serve(name: &str, env: &[(&str, &str)]) -> Result<Server> {
     run::cargo(&["build", "--release", "--quiet", "--package", "events", "--example", "serve"])?;
-    let state = folder().join("log");
+    let state = folder().join(name);
     if state.exists() {
         std::fs::remove_dir_all(&state)?;
     }
@@ -59,6 +73,7 @@ fn serve() -> Result<Server> {
     let mut child = Command::new(run::root().join("target/release/examples/serve"))
         .arg("127.0.0.1:0")
         .arg(&state)
+        .envs(env.iter().copied())
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start the log")?;
@@ -83,11 +98,10 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     std::fs::create_dir_all(folder())?;
     let server = match &against {
         Some(_) => None,
-        None => Some(serve()?),
+        None => Some(serve("log", &[])?),
     };
     let address = against.clone().or(server.as_ref().map(|server| server.1.clone()));
     let address = address.context("no server")?;
-    let mut results = Vec::new();
     for suite in suites::ALL {
         if !wanted.is_empty() && !wanted.contains(&suite.name) {
             continue;
@@ -97,20 +111,46 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         for one in &done {
             eprintln!("{:?} {} {}", one.outcome, one.test, one.why);
         }
-        results.push((suite, version, done));
+        if against.is_none() {
+            keep(suite.name, &version, &done)?;
+        }
     }
     if against.is_some() {
         return Ok(());
     }
-    let reasons = reasons();
-    let (page, missing) = page(&results, &reasons);
-    if wanted.is_empty() {
-        std::fs::write(run::root().join("docs/compat-events.md"), page)?;
-    } else {
-        eprintln!("\n{page}");
+    let mut results = Vec::new();
+    for suite in suites::ALL {
+        match kept(suite.name) {
+            Some((version, done)) => results.push((suite, version, done)),
+            None => eprintln!("{} was not run here yet: it is not on the page", suite.name),
+        }
     }
+    let (page, missing) = page(&results, &reasons());
+    std::fs::write(run::root().join("docs/compat-events.md"), page)?;
     ensure!(missing.is_empty(), "without a reason in reasons.txt: {}", missing.join(", "));
     Ok(())
+}
+
+fn results(suite: &str) -> PathBuf {
+    folder().join("results").join(format!("{suite}.json"))
+}
+
+/// Keeps what came of a suite.
+fn keep(suite: &str, version: &str, done: &[Done]) -> Result<()> {
+    let each = done.iter().map(|one| json!([one.test, one.outcome.word(), one.why]));
+    let value = json!({"version": version, "done": each.collect::<Vec<_>>()});
+    std::fs::create_dir_all(folder().join("results"))?;
+    Ok(std::fs::write(results(suite), value.to_string())?)
+}
+
+fn kept(suite: &str) -> Option<(String, Vec<Done>)> {
+    let value: Value = serde_json::from_slice(&std::fs::read(results(suite)).ok()?).ok()?;
+    let each = value["done"].as_array()?.iter().map(|one| {
+        let outcome = ALL.into_iter().find(|outcome| one[1] == outcome.word())?;
+        let text = |at: usize| one[at].as_str().map(str::to_owned);
+        Some(Done { test: text(0)?, outcome, why: text(2)? })
+    });
+    Some((value["version"].as_str()?.to_owned(), each.collect::<Option<_>>()?))
 }
 
 type Reasons = BTreeMap<(String, String), String>;
@@ -154,7 +194,7 @@ fn page(results: &Results<'_>, reasons: &Reasons) -> (String, Vec<String>) {
                 missing.push(format!("{}: {}", suite.name, one.test));
                 format!("not looked at: {}", one.why)
             });
-            let word = if one.outcome == Outcome::Failed { "failed" } else { "skipped" };
+            let word = one.outcome.word();
             let _ = writeln!(rest, "| {} | {} | {word} | {why} |", suite.name, one.test);
         }
         for (key, _) in reasons.iter().filter(|((of, _), _)| of == suite.name) {

@@ -20,7 +20,9 @@ cargo xtask faults          what `test` runs in a lean form: 1,000 simulated run
                             two actions, and 50 kills of real engines, shims and event logs
 cargo xtask tidy            house rules: dependencies between crates, module heads, leftovers
 cargo xtask docs            writes the tables of docs/ again
-cargo xtask bench up|edge|events|compose|volumes  measures against what a user would otherwise pick
+cargo xtask bench up|edge|events|compose|volumes [ROUNDS]
+                            measures against what a user would otherwise pick; events has parts that can be
+                            named: log, shares, scale
 cargo xtask compat events [SUITE ...]
                             the suites that others wrote, run against ours; writes docs/compat-events.md
 cargo xtask fuzz [TARGET] [--seconds N]

@@ -1,5 +1,6 @@
 //! A log on a port and a folder, for trying clients: `serve ADDRESS:PORT FOLDER`. With `MS_USERS`
 //! (`user:password,…`) there are two more ports that demand a login, one of them with TLS;
+//! With `MS_NO_AUTO_CREATE` topics are not made by asking for them.
 //! `MS_SUPER_USERS` may do everything, and `MS_DENY` denies what no rule allows. `MS_CLIENT_CA` (a
 //! PEM file) opens one more for clients with certificates; `MS_REAUTH_MS` ends logins.
 
@@ -41,7 +42,8 @@ async fn run(address: &str, folder: &str) -> Result<(), Box<dyn std::error::Erro
         login_max: said("MS_REAUTH_MS").parse().ok().map(std::time::Duration::from_millis),
     };
     // Four partitions: what the suites that are run against it expect.
-    let options = Options { partitions: 4, ..Options::default() };
+    let auto_create = said("MS_NO_AUTO_CREATE").is_empty();
+    let options = Options { partitions: 4, auto_create, ..Options::default() };
     let config = Config { folder: folder.into(), options, security, ..Config::default() };
     let part = Part::open(&config, Arc::new(SystemClock)).await?;
     let listener = TcpListener::bind(address).await?;

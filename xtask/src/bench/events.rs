@@ -6,13 +6,14 @@
 //! system has (what Kafka does unless told).
 
 mod scale;
+mod shares;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::{Killed, cpu_micros, memory_kib, now, pinned, println_err, release_binary, spread};
@@ -40,7 +41,14 @@ struct Server {
     synced: &'static [&'static str],
 }
 
-pub(super) fn run(rounds: usize) -> Result<()> {
+/// What can be measured by itself.
+const PARTS: [&str; 3] = ["log", "shares", "scale"];
+
+pub(super) fn run(rounds: usize, parts: &[&str]) -> Result<()> {
+    for part in parts {
+        ensure!(PARTS.contains(part), "no part `{part}`: there are {}", PARTS.join(", "));
+    }
+    let parts = if parts.is_empty() { &PARTS } else { parts };
     run::need("taskset", &["util-linux"])?;
     let serve = release_binary("events", Some("serve"))?;
     let load = release_binary("events", Some("load"))?;
@@ -49,16 +57,17 @@ pub(super) fn run(rounds: usize) -> Result<()> {
     let dir = run::root().join(format!("target/bench-events-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     let mut bench = Bench { load, dir: dir.clone(), figures: Figures::new() };
-    let result = bench.measure(rounds.max(1), &serve, &kafka);
+    let result = bench.measure(rounds.max(1), parts, &serve, &kafka);
     std::fs::remove_dir_all(&dir)?;
     result
 }
 
 impl Bench {
-    fn measure(&mut self, rounds: usize, serve: &Path, kafka: &str) -> Result<()> {
+    fn measure(&mut self, rounds: usize, parts: &[&str], serve: &Path, kafka: &str) -> Result<()> {
         println_err(&format!(
             "servers: mainspring (release), Apache Kafka {KAFKA} (-Xmx1g); client: librdkafka; {rounds} rounds"
         ));
+        let path = shares::ready()?;
         let servers = [self.ours(serve)?, self.kafka(kafka)?];
         for server in &servers {
             let topic = ["create", &server.at, "warm", "partitions=4"];
@@ -70,24 +79,40 @@ impl Bench {
         for round in 0..rounds {
             println_err(&format!("round {} of {rounds}", round + 1));
             self.disk()?;
-            for partitions in [1, 100, 5000] {
-                for server in &servers {
-                    self.at_a_rate(server, round, partitions)?;
-                }
-                for server in &servers {
-                    self.at_most(server, round, partitions, true)?;
-                }
+            if parts.contains(&"log") {
+                self.log(&servers, round)?;
             }
-            for server in &servers {
-                self.at_most(server, round, 8, false)?;
-            }
-            for server in &servers {
-                self.one_by_one(server, round)?;
+            if parts.contains(&"shares") {
+                for count in [1, 16] {
+                    for server in &servers {
+                        self.shared(&path, server, round, count)?;
+                    }
+                }
             }
         }
         drop(servers);
-        self.scale(serve)?;
+        if parts.contains(&"scale") {
+            self.scale(serve)?;
+        }
         self.report();
+        Ok(())
+    }
+
+    fn log(&mut self, servers: &[Server], round: usize) -> Result<()> {
+        for partitions in [1, 100, 5000] {
+            for server in servers {
+                self.at_a_rate(server, round, partitions)?;
+            }
+            for server in servers {
+                self.at_most(server, round, partitions, true)?;
+            }
+        }
+        for server in servers {
+            self.at_most(server, round, 8, false)?;
+        }
+        for server in servers {
+            self.one_by_one(server, round)?;
+        }
         Ok(())
     }
 
@@ -108,7 +133,9 @@ impl Bench {
              controller.quorum.voters=1@{controller}\nlog.dirs={}\nlog.retention.hours=1\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
+             transaction.state.log.min.isr=1\n\
+             share.coordinator.state.topic.replication.factor=1\n\
+             share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
             data.display()
         );
         let file = self.dir.join("kafka.properties");
@@ -150,7 +177,9 @@ impl Bench {
         serde_json::from_slice(&out.stdout).with_context(|| format!("load said {said}"))
     }
 
+    /// Told at once, too: a run that ends early has not been for nothing.
     fn note(&mut self, who: &str, what: &'static str, value: f64) {
+        println_err(&format!("  {who}: {what}: {value:.2}"));
         self.figures.entry((who.to_owned(), what)).or_default().push(value);
     }
 
@@ -234,7 +263,11 @@ impl Bench {
             queue,
         ])?;
         let cpu = seconds(cpu_micros(server.process.0.id()) - cpu);
-        whole(&done)?;
+        if let Err(error) = whole(&done) {
+            // Another server may be too slow for its clients' patience; what it did counts.
+            ensure!(server.name != "mainspring", error);
+            println_err(&format!("{}: {error}", server.name));
+        }
         let acked = number(&done["acked"]);
         let (rate, cost) = match (synced, count) {
             (true, 1) => {

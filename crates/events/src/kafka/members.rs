@@ -188,7 +188,7 @@ pub(crate) async fn describe(
 }
 
 /// Whether a session may know of every topic of a group.
-fn may_see(front: &Front, session: &Session, group: &Group) -> bool {
+pub(super) fn may_see(front: &Front, session: &Session, group: &Group) -> bool {
     let mut topics = group.members.values().flat_map(Member::topics);
     topics.all(|topic| front.may(session, Operation::Describe, Resource::Topic, topic))
 }

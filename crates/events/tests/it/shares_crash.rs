@@ -80,6 +80,8 @@ impl Model {
         let inside: BTreeSet<i64> = Batch::each(&taken.batches)
             .flat_map(|batch| batch.head.base_offset..batch.head.end_offset())
             .collect();
+        let each = Batch::each(&taken.batches).map(|batch| batch.head.base_offset);
+        assert!(each.is_sorted_by(|a, b| a < b), "batches come in their order, each once");
         for one in &taken.acquired {
             for offset in one.first..=one.last {
                 assert!(inside.contains(&offset), "{offset} is told of and not there");

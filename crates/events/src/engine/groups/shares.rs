@@ -357,8 +357,10 @@ impl Shares {
         if rules.committed_only {
             learn(&held.partition).await?;
         }
+        // Only ever further on: what somebody gives back meanwhile is for the next time.
+        let mut read_to = i64::MIN;
         while room > 0 && (bytes > 0 || batches.is_empty()) {
-            let Some(next) = self.next(held, rules) else { break };
+            let Some(next) = self.next(held, rules).filter(|next| *next >= read_to) else { break };
             let end = held.partition.end_offset();
             let below = match rules.committed_only {
                 true => held.partition.stable_offset().unwrap_or(next).min(end),
@@ -397,6 +399,7 @@ impl Shares {
             }
             drop(now);
             for batch in found {
+                read_to = batch.head.end_offset();
                 bytes = bytes.saturating_sub(batch.bytes.len() as u64);
                 batches.push(batch.bytes);
             }

@@ -8,9 +8,10 @@ use kafka_wire::{
 
 use crate::engine::groups::assign::Partitions;
 use crate::engine::groups::classic::GroupError;
-use crate::engine::groups::membership::{Beat, Group, JOINING, LEAVING, Member, Sharing};
+use crate::engine::groups::membership::{Beat, Group, JOINING, LEAVING, Sharing};
 use crate::kafka::errors::code;
 use crate::kafka::groups::{code_of, host};
+use crate::kafka::members::may_see;
 use crate::kafka::{Front, Session};
 use crate::security::acls::{Operation, Resource};
 
@@ -131,12 +132,6 @@ pub(crate) async fn describe(
         response.groups.push(describes::DescribedGroup { group_id: name, ..told });
     }
     response
-}
-
-/// Whether a session may know of every topic of a group.
-fn may_see(front: &Front, session: &Session, group: &Group) -> bool {
-    let mut topics = group.members.values().flat_map(Member::topics);
-    topics.all(|topic| front.may(session, Operation::Describe, Resource::Topic, topic))
 }
 
 fn of_group(front: &Front, group: &Group) -> describes::DescribedGroup {
