@@ -113,6 +113,28 @@ impl Bench {
         for server in servers {
             self.one_by_one(server, round)?;
         }
+        for partitions in [1, 5000] {
+            for server in servers {
+                self.alone(server, round, partitions)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages that nothing waits with: what a flush and the way there and back take.
+    fn alone(&mut self, server: &Server, round: usize, count: u32) -> Result<()> {
+        let name = format!("alone-{count}-{round}");
+        self.topic(server, &name, count, true)?;
+        let partitions = format!("partitions={count}");
+        let words = [partitions.as_str(), "rate=300", "linger_ms=0", "seconds=8"];
+        let done = self.load(&[&["produce", &server.at, &name][..], &words].concat())?;
+        whole(&done)?;
+        let (p50, p99) = match count {
+            1 => ("300/s alone, 1 partition, p50 ms", "300/s alone, 1 partition, p99 ms"),
+            _ => ("300/s alone, 5,000 partitions, p50 ms", "300/s alone, 5,000 partitions, p99 ms"),
+        };
+        self.note(server.name, p50, number(&done["latency_ms"]["p50"]));
+        self.note(server.name, p99, number(&done["latency_ms"]["p99"]));
         Ok(())
     }
 
