@@ -12,8 +12,8 @@ use super::NODE;
 use super::node_settings::{self, Effect};
 use crate::engine::config;
 use crate::engine::groups::letters::Address;
+use crate::engine::groups::rules::{Begin, Rules};
 use crate::engine::groups::share::Terms;
-use crate::engine::groups::shares::{Begin, Rules};
 use crate::engine::journal::{Journal, Key, Kind};
 use crate::engine::log::{Log, OpenError, Options};
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use events::engine::batch::{Batch, Builder};
 use events::engine::groups::letters::Address;
+use events::engine::groups::rules::{Begin, Rules};
 use events::engine::groups::share::{Terms, Verdict};
-use events::engine::groups::shares::{Begin, Held, Rules, Wanted};
+use events::engine::groups::shares::{Held, Wanted};
 use events::engine::log::Topic;
 use testkit::{CrashDisk, Random};
 

@@ -16,6 +16,7 @@ pub mod membership;
 pub mod mixed;
 pub mod offsets;
 mod rosters;
+pub mod rules;
 pub mod share;
 pub mod shares;
 
