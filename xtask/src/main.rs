@@ -22,7 +22,7 @@ cargo xtask tidy            house rules: dependencies between crates, module hea
 cargo xtask docs            writes the tables of docs/ again
 cargo xtask bench up|edge|events|compose|volumes [ROUNDS]
                             measures against what a user would otherwise pick; events has parts that can be
-                            named: log, shares, scale
+                            named: log, redis, shares, scale
 cargo xtask compat events [SUITE ...]
                             the suites that others wrote, run against ours; writes docs/compat-events.md
 cargo xtask fuzz [TARGET] [--seconds N]

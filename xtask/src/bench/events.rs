@@ -1,10 +1,12 @@
-//! The event log against Apache Kafka, with one client for both (librdkafka), in one run.
+//! The event log against Apache Kafka, with one client for both (librdkafka), and where the same can
+//! be asked against Redis Streams, in one run.
 //!
 //! The server has core 0, the client core 1. Rounds are interleaved, so that noise hits all alike;
 //! ratios are taken within a round, and figures are medians with their range. Durability is never
 //! mixed: `synced` acknowledges what is flushed (Kafka's `flush.messages=1`), `buffered` what the
 //! system has (what Kafka does unless told).
 
+mod redis;
 mod scale;
 mod shares;
 
@@ -42,7 +44,7 @@ struct Server {
 }
 
 /// What can be measured by itself.
-const PARTS: [&str; 3] = ["log", "shares", "scale"];
+const PARTS: [&str; 4] = ["log", "redis", "shares", "scale"];
 
 pub(super) fn run(rounds: usize, parts: &[&str]) -> Result<()> {
     for part in parts {
@@ -81,6 +83,12 @@ impl Bench {
             self.disk()?;
             if parts.contains(&"log") {
                 self.log(&servers, round)?;
+            }
+            if parts.contains(&"redis") {
+                if !parts.contains(&"log") {
+                    self.one_by_one(&servers[0], round)?;
+                }
+                self.redis()?;
             }
             if parts.contains(&"shares") {
                 for count in [1, 16] {
@@ -339,8 +347,12 @@ impl Bench {
             "linger_ms=0",
             "seconds=8",
         ];
+        let cpu = cpu_micros(server.process.0.id());
         let done = self.load(&[&["produce", &server.at, &name][..], &words].concat())?;
         whole(&done)?;
+        let cpu =
+            seconds(cpu_micros(server.process.0.id()) - cpu) / number(&done["acked"]).max(1.0);
+        self.note(server.name, "64 producers one by one, CPU s per million", cpu * 1e6);
         self.note(server.name, "64 producers one by one, messages/s", number(&done["per_second"]));
         self.note(
             server.name,
@@ -359,29 +371,28 @@ impl Bench {
         for ((who, what), values) in
             self.figures.iter().filter(|((who, _), _)| who == "disk" || who == "scale")
         {
-            let (low, mid, high) = spread(values.clone());
-            println_err(&format!("{who}: {what}: {mid:.2} ({low:.2} to {high:.2})"));
+            println_err(&format!("{who}: {what}: {}", shown(values)));
         }
-        println_err(&format!(
-            "\n{:<44} {:>30} {:>30} {:>10}",
-            "median (range)", "mainspring", "kafka", "ratio"
-        ));
         for ((who, what), ours) in &self.figures {
-            let peer = self.figures.get(&("kafka".to_owned(), *what));
-            let Some(peer) = peer.filter(|_| who == "mainspring") else { continue };
-            let ratios = ours.iter().zip(peer).map(|(ours, peer)| ours / peer.max(1e-9)).collect();
-            let shown = |values: &[f64]| {
-                let (low, mid, high) = spread(values.to_vec());
-                format!("{mid:.2} ({low:.2} to {high:.2})")
-            };
-            let ratio = spread(ratios).1;
-            println_err(&format!(
-                "{what:<44} {:>30} {:>30} {ratio:>10.2}",
-                shown(ours),
-                shown(peer)
-            ));
+            if who != "mainspring" {
+                continue;
+            }
+            println_err(&format!("{what}: {}", shown(ours)));
+            for peer in ["kafka", "redis"] {
+                let theirs = self.figures.get(&(peer.to_owned(), *what));
+                let Some(theirs) = theirs else { continue };
+                let ratios = ours.iter().zip(theirs).map(|(ours, peer)| ours / peer.max(1e-9));
+                let ratio = spread(ratios.collect()).1;
+                println_err(&format!("    {peer}: {}, ratio {ratio:.2}", shown(theirs)));
+            }
         }
     }
+}
+
+/// The median, and the lowest and highest.
+fn shown(values: &[f64]) -> String {
+    let (low, mid, high) = spread(values.to_vec());
+    format!("{mid:.2} ({low:.2} to {high:.2})")
 }
 
 /// Every message that was sent was acknowledged.
