@@ -44,7 +44,7 @@ const SLOWEST_BYTES_PER_SECOND: usize = 256 << 10;
 const SLOWEST_READER_BYTES_PER_SECOND: usize = 16 << 10;
 
 /// What is read of a request before there is a buffer for it: a connection that is silent has none.
-const FIRST_BYTES: usize = 64;
+const FIRST_BYTES: usize = 512;
 
 /// Without a request for so long, a connection ends.
 const IDLE: Duration = Duration::from_secs(600);
