@@ -207,10 +207,15 @@ impl Partition {
         if batch.head.producer_id >= 0 {
             let producers = state.producers.as_ref().ok_or(AppendError::Unlearned)?;
             let producer = batch.head.producer_id;
+            let checked = producers.check(&batch.head);
+            // That somebody took over is worth more to know than that there is no transaction.
+            if let Err(fenced @ SequenceError::Fenced { .. }) = checked {
+                return Err(fenced.into());
+            }
             if batch.head.is_transactional() && !state.announced.contains(&producer) {
                 return Err(SequenceError::Transaction(producer).into());
             }
-            if let Sequence::Again { base_offset, end_offset } = producers.check(&batch.head)? {
+            if let Sequence::Again { base_offset, end_offset } = checked? {
                 let (life, end) = (state.life, unsigned(end_offset));
                 let partition = Arc::clone(self);
                 return Ok(Appending { partition, receipt: None, life, base_offset, end });
