@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use events::engine::batch::Builder;
 use kafka_wire::{
-    Uuid, api_versions, end_txn, fetch, init_producer_id, offset_fetch, produce, txn_offset_commit,
+    Uuid, add_partitions_to_txn, api_versions, end_txn, fetch, init_producer_id, offset_fetch,
+    produce, txn_offset_commit,
 };
 
 use crate::broker::{Broker, Client, fetch_of, produce_of};
@@ -129,5 +130,29 @@ fn an_end_gives_the_producer_its_next_epoch() {
     };
     let found = client.ask(&asked, 8).groups.remove(0).topics.remove(0).partitions.remove(0);
     assert_eq!(found.committed_offset, 2);
+    broker.stop();
+}
+
+#[test]
+fn who_was_taken_over_is_told_so_by_its_next_message() {
+    let broker = Broker::start();
+    let mut client = broker.connect();
+    let topic = client.create("t", 1);
+    let first = begin(&mut client);
+    let add = add_partitions_to_txn::Request {
+        v3_and_below_transactional_id: "name".into(),
+        v3_and_below_producer_id: first.0,
+        v3_and_below_producer_epoch: first.1,
+        v3_and_below_topics: vec![add_partitions_to_txn::AddPartitionsToTxnTopic {
+            name: "t".into(),
+            partitions: vec![0],
+        }],
+        ..add_partitions_to_txn::Request::default()
+    };
+    client.ask(&add, 3);
+    assert_eq!(write(&mut client, topic, 11, batch(first, 0, "a")), 0);
+    // Whoever comes ends that transaction: it is no longer open, and that is not the reason.
+    assert!(begin(&mut client).1 > first.1);
+    assert_eq!(write(&mut client, topic, 11, batch(first, 1, "b")), INVALID_PRODUCER_EPOCH);
     broker.stop();
 }
