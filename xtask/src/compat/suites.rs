@@ -35,7 +35,11 @@ pub(crate) const ALL: &[Suite] = &[
     Suite { name: "franz-go", about: "client jobs, Go", run: go },
     Suite { name: "java-4", about: "client jobs, Java", run: |a| java("4.2.0", a) },
     Suite { name: "java-3", about: "client jobs, Java", run: |a| java("3.9.1", a) },
-    Suite { name: "librdkafka", about: "its own tests that need a broker", run: librdkafka },
+    Suite {
+        name: "librdkafka",
+        about: "its own tests that need a broker, with one replica where they make three",
+        run: librdkafka,
+    },
     Suite {
         name: "kafka-python-tests",
         about: "its own integration tests",
